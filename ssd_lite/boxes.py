@@ -1,0 +1,57 @@
+"""Chapter 1. Box formats, area and intersection over union (IoU)."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def cxcywh_to_xyxy(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Centre, width and height to left, top, right and bottom; any unit."""
+    centre, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+
+
+def xyxy_to_cxcywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
+    """Left, top, right and bottom to centre, width and height; any unit."""
+    top_left, bottom_right = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([(top_left + bottom_right) / 2, bottom_right - top_left], dim=-1)
+
+
+def area(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
+    """Area of xyxy boxes. A box with reversed corners holds nothing: its area is 0."""
+    width, height = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).unbind(-1)
+    return width * height
+
+
+def intersection(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor, "*b n m"]:
+    """Area that every box of ``a`` shares with every box of ``b``, both xyxy."""
+    top_left = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])  # (*B, N, M, 2)
+    bottom_right = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
+    return area(torch.cat([top_left, bottom_right], dim=-1))  # (*B, N, M)
+
+
+def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor, "*b n m"]:
+    """Intersection over union of every pair of xyxy boxes, in [0, 1].
+
+    Two boxes without area have IoU 0, not 0/0. The paper calls it Jaccard overlap (section 2.2).
+    """
+    shared = intersection(a, b)  # (*B, N, M)
+    union = area(a)[..., :, None] + area(b)[..., None, :] - shared
+    return torch.where(union > 0, shared / union, 0)
+
+
+def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
+    """Raise ``ValueError`` unless ``boxes`` are real xyxy boxes: shape (..., 4), finite, corners in order.
+
+    Reads the values, so on a GPU it waits for them: call it where data comes in, not in a training step.
+    """
+    if boxes.shape[-1:] != (4,) or not boxes.is_floating_point():
+        raise ValueError(f"{name}: expected floats of shape (..., 4), got {boxes.dtype} of shape {tuple(boxes.shape)}")
+    width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
+    bad = ~((width > 0) & (height > 0) & boxes.isfinite().all(dim=-1))  # NaN > 0 is False: NaN is bad
+    if bad.any():
+        first = boxes[bad][0].tolist()
+        raise ValueError(
+            f"{name}: {int(bad.sum())} of {bad.numel()} boxes have no area or are not finite; the first is {first}."
+            " Expected x0 < x1 and y0 < y1: drop such boxes, or swap their corners"
+        )

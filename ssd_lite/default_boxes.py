@@ -1,0 +1,169 @@
+"""Chapter 2. The specifications of SSD as data, and the default boxes that follow from them."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class ExtraLayer(NamedTuple):
+    """One added level: a 1 × 1 convolution to ``squeezed`` channels, then a larger one to ``channels``."""
+
+    squeezed: int
+    channels: int
+    kernel: int
+    stride: int
+    padding: int
+
+
+@dataclass(frozen=True)
+class SSDSpec:
+    """All that distinguishes one SSD from another. Sizes and steps are in pixels of the network's input.
+
+    Level k has ``maps[k]`` × ``maps[k]`` cells. Each cell has a square default box of side ``sizes[k]``, another of
+    side √(sizes[k] · sizes[k+1]), and for each ratio r in ``ratios[k]`` a wide box (r : 1) and a tall one (1 : r).
+    ``sizes`` therefore has one entry more than ``maps``.
+    """
+
+    name: str
+    image_size: int
+    base: str  # "vgg16" or "lite"
+    maps: tuple[int, ...]
+    steps: tuple[float, ...]
+    sizes: tuple[float, ...]
+    ratios: tuple[tuple[float, ...], ...]
+    extras: tuple[ExtraLayer, ...]
+    extra_box: bool = True  # the √(sizes[k] · sizes[k+1]) box
+    variances: tuple[float, float] = (0.1, 0.2)  # units of the offsets: of the centre, of the size
+    mean: tuple[float, float, float] = (123 / 255, 117 / 255, 104 / 255)  # red, green, blue, in [0, 1]
+    std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
+    antialias: bool = False  # when a larger picture is shrunk to image_size
+    # torchvision's departures from the reference; see the appendix "Where implementations disagree".
+    clip_sizes: bool = False  # default boxes no larger than the image
+    clip_detections: bool = False  # decoded boxes cut at the image's edge before NMS
+    max_log_size: float = float("inf")  # largest log of decoded size over default size
+
+    def __post_init__(self):
+        levels = len(self.maps)
+        if not (len(self.steps) == len(self.ratios) == levels and len(self.sizes) == levels + 1):
+            raise ValueError(
+                f"SSDSpec {self.name!r}: {levels} maps need {levels} steps, {levels} tuples of ratios and {levels + 1} "
+                f"sizes; got {len(self.steps)}, {len(self.ratios)} and {len(self.sizes)}"
+            )
+        if not all(v > 0 for v in (self.image_size, *self.maps, *self.steps, *self.sizes, *sum(self.ratios, ()))):
+            raise ValueError(f"SSDSpec {self.name!r}: image_size, maps, steps, sizes and ratios must be above 0")
+
+    @property
+    def boxes_per_cell(self) -> tuple[int, ...]:
+        """Number of default boxes at a cell of each level."""
+        return tuple(1 + self.extra_box + 2 * len(ratios) for ratios in self.ratios)
+
+
+def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int) -> tuple[float, ...]:
+    """Sizes as the authors' code computes them, in pixels; ``first``, ``low`` and ``high`` in percent of the image.
+
+    Level 0 is special (``first``). The others start at ``low`` and climb in steps of whole percent, floored, so that
+    the last need not reach ``high``. One more step closes the list. Paper: section 2.2, eq. 4, which does not floor.
+    """
+    step = (high - low) // (levels - 2)
+    percents = [first] + [low + k * step for k in range(levels)]
+    return tuple(image_size * percent / 100 for percent in percents)
+
+
+SSD300_VOC = SSDSpec(
+    name="SSD300_VOC",
+    image_size=300,
+    base="vgg16",
+    maps=(38, 19, 10, 5, 3, 1),
+    steps=(8, 16, 32, 64, 100, 300),
+    sizes=(30, 60, 111, 162, 213, 264, 315),
+    ratios=((2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    extras=(
+        ExtraLayer(256, 512, 3, 2, 1),
+        ExtraLayer(128, 256, 3, 2, 1),
+        ExtraLayer(128, 256, 3, 1, 0),
+        ExtraLayer(128, 256, 3, 1, 0),
+    ),
+)
+SSD300_COCO = replace(SSD300_VOC, name="SSD300_COCO", sizes=(21, 45, 99, 153, 207, 261, 315))
+SSD512_VOC = SSDSpec(
+    name="SSD512_VOC",
+    image_size=512,
+    base="vgg16",
+    maps=(64, 32, 16, 8, 4, 2, 1),
+    steps=(8, 16, 32, 64, 128, 256, 512),
+    sizes=(35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6),
+    ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    extras=(
+        ExtraLayer(256, 512, 3, 2, 1),
+        ExtraLayer(128, 256, 3, 2, 1),
+        ExtraLayer(128, 256, 3, 2, 1),
+        ExtraLayer(128, 256, 3, 2, 1),
+        ExtraLayer(128, 256, 4, 1, 1),
+    ),
+)
+SSD512_COCO = replace(
+    SSD512_VOC, name="SSD512_COCO", sizes=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)
+)
+SSD300_TORCHVISION = replace(
+    SSD300_COCO,
+    name="SSD300_TORCHVISION",
+    mean=(0.48235, 0.45882, 0.40784),
+    clip_sizes=True,
+    clip_detections=True,
+    max_log_size=4.135166556742356,  # log(1000 / 16)
+)
+LITE = SSDSpec(
+    name="LITE",
+    image_size=128,
+    base="lite",
+    maps=ExtraLayer(16, 8, 4, 2, 1),
+    steps=(8, 16, 32, 64, 128),
+    sizes=(10, 24, 44, 68, 96, 128),
+    ratios=((2,), (2, 3), (2, 3), (2, 3), (2,)),
+    extras=(ExtraLayer(64, 128, 3, 2, 1), ExtraLayer(64, 128, 3, 2, 1), ExtraLayer(64, 128, 3, 2, 1)),
+    mean=(0.5, 0.5, 0.5),
+    std=(0.25, 0.25, 0.25),
+    antialias=True,
+)
+
+
+def cell_centres(map_size: int, step: float, image_size: int) -> Float[Tensor, "cells 2"]:
+    """Centres (cx, cy) of a level's cells, row by row, in [0, 1]: cell i is centred at (i + 0.5) · step pixels.
+
+    With the paper's rounded steps the last centre may lie outside: SSD300's 10 × 10 level ends at 304 of 300 px.
+    """
+    ticks = (torch.arange(map_size, dtype=torch.float64) + 0.5) * step / image_size  # (map_size,)
+    cy, cx = torch.meshgrid(ticks, ticks, indexing="ij")
+    return torch.stack([cx, cy], dim=-1).view(-1, 2)  # (map_size², 2)
+
+
+def box_shapes(spec: SSDSpec, level: int) -> Float[Tensor, "shapes 2"]:
+    """Widths and heights of the default boxes at one cell of a level, in fractions of the image."""
+    size, next_size = spec.sizes[level], spec.sizes[level + 1]
+    shapes = [(size, size)]
+    if spec.extra_box:
+        shapes += [((size * next_size) ** 0.5,) * 2]
+    for ratio in spec.ratios[level]:
+        long, short = size * ratio**0.5, size / ratio**0.5
+        shapes += [(long, short), (short, long)]
+    shapes = torch.tensor(shapes, dtype=torch.float64) / spec.image_size  # (shapes, 2)
+    return shapes.clamp(max=1) if spec.clip_sizes else shapes
+
+
+def make_default_boxes(spec: SSDSpec) -> Float[Tensor, "A 4"]:
+    """All default boxes of a spec, cxcywh in fractions of the image.
+
+    The order is the order of the network's outputs: level by level; in a level row by row, cell by cell; in a cell
+    the square, the extra square, then each ratio and its reciprocal. Paper: section 2.2, "Choosing scales and aspect
+    ratios for default boxes".
+    """
+    levels = []
+    for level, (map_size, step) in enumerate(zip(spec.maps, spec.steps)):
+        centres = cell_centres(map_size, step, spec.image_size)  # (cells, 2)
+        shapes = box_shapes(spec, level)  # (shapes, 2)
+        grid = (len(centres), len(shapes), 2)
+        levels += [torch.cat([centres[:, None].expand(grid), shapes[None].expand(grid)], dim=-1).view(-1, 4)]
+    return torch.cat(levels).float()  # (A, 4)

@@ -1,0 +1,68 @@
+"""Chapter 5. The MultiBox loss: classification and localisation over all default boxes."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+
+class MultiBoxLoss(NamedTuple):
+    """The parts of the loss, each a scalar tensor still on the device."""
+
+    total: Tensor  # classification + localisation: what is minimised
+    classification: Tensor
+    localisation: Tensor
+    positives: Tensor  # default boxes that answer for an object, in the batch
+    negatives: Tensor  # background boxes that took part
+
+
+def multibox_loss(
+    logits: Float[Tensor, "B A classes"],
+    offsets: Float[Tensor, "B A 4"],
+    target_labels: Int[Tensor, "B A"],
+    target_offsets: Float[Tensor, "B A 4"],
+    choose_negatives: Callable[[Float[Tensor, "B A"], Bool[Tensor, "B A"]], Bool[Tensor, "B A"]],
+    normaliser: Float[Tensor, ""] | None = None,
+) -> MultiBoxLoss:
+    """Cross-entropy plus smooth L1, summed over the chosen boxes, per positive. Paper: section 2.2, eq. 1 to 3.
+
+    Args:
+        logits: class scores before softmax; class 0 is background, so there are C + 1.
+        offsets: predicted offsets.
+        target_labels: from :func:`~ssd_lite.matching.match`; 0 is background.
+        target_offsets: from :func:`~ssd_lite.encoding.encode`; read only where the label is not 0.
+        choose_negatives: given each box's cross-entropy and the mask of positives, a mask of the background boxes
+            that take part. The paper's choice is :func:`~ssd_lite.mining.hard_negatives`.
+        normaliser: what the sums are divided by; by default the positives of the batch, at least 1.
+    """
+    check_targets(logits, offsets, target_labels, target_offsets)
+    positive = target_labels > 0  # (B, A)
+    cross_entropy = F.cross_entropy(logits.float().flatten(0, 1), target_labels.flatten(), reduction="none")  # (B·A,)
+    cross_entropy = cross_entropy.view_as(target_labels)  # (B, A)
+    with torch.no_grad():
+        negative = choose_negatives(cross_entropy, positive)  # (B, A)
+
+    distance = F.smooth_l1_loss(offsets.float(), target_offsets, reduction="none").sum(dim=2)  # (B, A)
+    if normaliser is None:
+        normaliser = positive.sum().clamp(min=1)  # an image without objects must not give 0/0
+    classification = torch.where(positive | negative, cross_entropy, 0).sum() / normaliser
+    localisation = torch.where(positive, distance, 0).sum() / normaliser
+    return MultiBoxLoss(classification + localisation, classification, localisation, positive.sum(), negative.sum())
+
+
+def check_targets(logits: Tensor, offsets: Tensor, target_labels: Tensor, target_offsets: Tensor) -> None:
+    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no values: costs no wait."""
+    batch = tuple(target_labels.shape)
+    if target_labels.dtype != torch.int64 or len(batch) != 2:
+        raise ValueError(f"target_labels: expected int64 of shape (B, A), got {target_labels.dtype} of {batch}")
+    for name, tensor in {"logits": logits, "offsets": offsets, "target_offsets": target_offsets}.items():
+        last = "C + 1" if name == "logits" else 4
+        if tensor.shape[:2] != batch or tensor.dim() != 3 or (last == 4 and tensor.shape[2] != 4):
+            raise ValueError(
+                f"{name}: expected shape {(*batch, last)} to go with the labels, got {tuple(tensor.shape)}"
+            )
+        if tensor.device != target_labels.device:
+            raise ValueError(f"{name} is on {tensor.device}, target_labels on {target_labels.device}: use one device")

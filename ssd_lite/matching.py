@@ -1,0 +1,104 @@
+"""Chapter 3. Matching: which default box answers for which object."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ssd_lite.boxes import cxcywh_to_xyxy, iou
+
+
+def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
+    """Give every object a default box of its own: index into A, or -1 for an object that overlaps none that is free.
+
+    Greedy over all pairs: the pair with the largest IoU is joined first, then the largest among the objects and boxes
+    that are left, and so on. Ties go to the first object, then to the first box. Pairs at or below 1e-6 do not count.
+
+    One round joins *every* pair that is the best of both its row and its column, in all images at once. Such a pair
+    keeps its partners whatever happens elsewhere, so the result is that of the greedy loop, usually after one round.
+    """
+    objects = torch.arange(overlap.shape[1], device=overlap.device)
+    free = overlap.clone()  # (B, G, A); a pair whose object or box is taken becomes -1
+    own = torch.full(overlap.shape[:2], -1, device=overlap.device)  # (B, G)
+    for _ in range(overlap.shape[1]):
+        best, choice = free.max(dim=2)  # (B, G)
+        rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): of object h, for g's choice
+        wins = (best > 1e-6) & (rivals.argmax(dim=1) == objects)  # (B, G)
+        if overlap.device.type == "cpu" and not wins.any():  # on a GPU the question would make the host wait
+            break
+        own = torch.where(wins, choice, own)
+        taken = torch.zeros_like(free[:, 0]).scatter_add_(1, choice, wins.to(free.dtype))  # (B, A)
+        free.masked_fill_(wins[:, :, None] | (taken[:, None] > 0), -1)
+    return own
+
+
+def assign(
+    default_boxes: Float[Tensor, "A 4"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    threshold: float = 0.5,
+) -> Int[Tensor, "B A"]:
+    """Index of the object that each default box answers for, or -1 for background.
+
+    First every object gets a default box of its own (:func:`bipartite`); then every other default box answers for the
+    object that it overlaps most, if their IoU reaches ``threshold``. Paper: section 2.2, "Matching strategy".
+
+    Args:
+        default_boxes: cxcywh, in fractions of the image.
+        boxes: objects, xyxy, in fractions of the image, padded; an image may have none.
+        labels: 1..C; 0 marks padding, which claims nothing.
+        threshold: smallest IoU at which a default box answers for an object that is not its own.
+    """
+    check_objects(default_boxes, boxes, labels)
+    if boxes.shape[1] == 0:
+        return labels.new_full((len(boxes), len(default_boxes)), -1)
+    overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
+    overlap = torch.where(labels[:, :, None] > 0, overlap, -1)
+
+    best, owner = overlap.max(dim=1)  # (B, A)
+    owner = torch.where(best >= threshold, owner, -1)
+
+    own = bipartite(overlap)  # (B, G)
+    objects = torch.arange(own.shape[1], device=own.device).expand_as(own)  # (B, G)
+    nowhere = owner.shape[1]  # one column more, for the objects without a box
+    owner = torch.nn.functional.pad(owner, (0, 1))  # (B, A + 1)
+    return owner.scatter(1, torch.where(own < 0, nowhere, own), objects)[:, :-1]  # (B, A)
+
+
+def match(
+    default_boxes: Float[Tensor, "A 4"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    threshold: float = 0.5,
+) -> tuple[Int[Tensor, "B A"], Float[Tensor, "B A 4"]]:
+    """What each default box should have said: a label (0 is background) and a box (xyxy, in fractions of the image).
+
+    A background box has itself as its target box, so that its offsets are 0 and no image, however empty, makes a NaN.
+    Arguments as for :func:`assign`.
+    """
+    owner = assign(default_boxes, boxes, labels, threshold)  # (B, A)
+    background = owner < 0
+    themselves = cxcywh_to_xyxy(default_boxes).expand(*owner.shape, 4)  # (B, A, 4)
+    if boxes.shape[1] == 0:
+        return torch.zeros_like(owner), themselves
+    owner = owner.clamp(min=0)
+    target_labels = torch.where(background, 0, labels.gather(1, owner))  # (B, A)
+    target_boxes = boxes.gather(1, owner[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
+    return target_labels, torch.where(background[:, :, None], themselves, target_boxes)
+
+
+def check_objects(default_boxes: Tensor, boxes: Tensor, labels: Tensor) -> None:
+    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no values: costs no wait."""
+    if boxes.dim() != 3 or boxes.shape[2] != 4 or not boxes.is_floating_point():
+        raise ValueError(f"boxes: expected floats of shape (B, G, 4), got {boxes.dtype} of {tuple(boxes.shape)}")
+    if labels.shape != boxes.shape[:2] or labels.dtype != torch.int64:
+        raise ValueError(
+            f"labels: expected int64 of shape {tuple(boxes.shape[:2])} to go with the boxes, "
+            f"got {labels.dtype} of {tuple(labels.shape)}"
+        )
+    if default_boxes.dim() != 2 or default_boxes.shape[1] != 4:
+        raise ValueError(f"default_boxes: expected shape (A, 4), got {tuple(default_boxes.shape)}")
+    if not default_boxes.device == boxes.device == labels.device:
+        raise ValueError(
+            f"default_boxes, boxes and labels must be on one device, got {default_boxes.device}, {boxes.device} and "
+            f"{labels.device}; move the batch with .to(device)"
+        )

@@ -1,0 +1,25 @@
+"""Chapter 6. Hard-negative mining: a few background boxes that the network gets most wrong, instead of all."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def hard_negatives(
+    losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"], ratio: float = 3
+) -> Bool[Tensor, "B A"]:
+    """Mask of each image's ``ratio`` · positives background boxes with the largest loss, or of all if there are fewer.
+
+    An image without positives gets none. Ties go to the first box. Paper: section 2.2, "Hard negative mining".
+
+    One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first k", and scattered back.
+    """
+    quota = (ratio * positive.sum(dim=1, keepdim=True)).clamp(max=(~positive).sum(dim=1, keepdim=True))  # (B, 1)
+    order = losses.masked_fill(positive, -torch.inf).sort(dim=1, descending=True, stable=True).indices  # (B, A)
+    chosen = torch.arange(losses.shape[1], device=losses.device) < quota  # (B, A), in sorted order
+    return torch.zeros_like(positive).scatter(1, order, chosen)
+
+
+def all_negatives(losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"]) -> Bool[Tensor, "B A"]:
+    """Every background box: what happens without mining."""
+    return ~positive

@@ -1,0 +1,188 @@
+"""Chapter 7. The network: a base, extra layers, and two small convolutions on every map."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ssd_lite.default_boxes import SSDSpec, make_default_boxes
+
+
+class L2Norm(nn.Module):
+    """Scale every pixel's vector to a learned length, 20 at first. Paper: section 3.1, after ParseNet.
+
+    conv4_3's activations are much larger than those of the deeper maps; without this its heads would drown the others.
+    The small number stands *inside* the root: outside, the gradient at an all-zero pixel is NaN.
+    """
+
+    def __init__(self, channels: int, length: float = 20):
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), float(length)))
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        scale = (x.float().square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()  # (B, 1, H, W), fp32 under autocast
+        return (x * scale * self.weight[:, None, None]).to(x.dtype)
+
+
+def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1):
+    """A convolution and its ReLU, as VGG16 has them."""
+    return [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.ReLU(inplace=True)]
+
+
+def normed_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
+    """A convolution, group normalisation and ReLU, as the lite model has them.
+
+    Groups, not batches: an image's activations never depend on its neighbours in the batch, in training or after.
+    """
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
+        nn.GroupNorm(outputs // 8, outputs),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class VGG16Base(nn.Module):
+    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalised) and fc7 (stride 16). Paper: section 3.
+
+    fc6 and fc7 are convolutions; fc6 is dilated, because pool5 no longer halves the map.
+    """
+
+    channels = (512, 1024)
+
+    def __init__(self):
+        super().__init__()
+        layers, inputs = [], 3
+        for outputs, count in ((64, 2), (128, 2), (256, 3), (512, 3)):
+            if layers:
+                layers += [nn.MaxPool2d(2, 2, ceil_mode=outputs == 512)]  # pool3 rounds up: 75 → 38
+            for _ in range(count):
+                layers += convolution(inputs, outputs, 3, padding=1)
+                inputs = outputs
+        self.conv4_3 = nn.Sequential(*layers)
+        self.norm = L2Norm(512)
+        self.fc7 = nn.Sequential(
+            nn.MaxPool2d(2, 2),
+            *(layer for _ in range(3) for layer in convolution(512, 512, 3, padding=1)),
+            nn.MaxPool2d(3, 1, 1),
+            *convolution(512, 1024, 3, padding=6, dilation=6),
+            *convolution(1024, 1024, 1),
+        )
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        conv4_3 = self.conv4_3(images)  # (B, 512, H/8, W/8)
+        return [self.norm(conv4_3), self.fc7(conv4_3)]  # (B, 1024, H/16, W/16)
+
+
+class LiteBase(nn.Module):
+    """A small base for small images, trainable from random weights in minutes. Maps: stride 8 and stride 16."""
+
+    channels = (64, 96)
+
+    def __init__(self):
+        super().__init__()
+        self.stride8 = nn.Sequential(
+            *normed_convolution(3, 16, 3, 2, 1),
+            *normed_convolution(16, 32, 3, 2, 1),
+            *normed_convolution(32, 32, 3, 1, 1),
+            *normed_convolution(32, 64, 3, 2, 1),
+            *normed_convolution(64, 64, 3, 1, 1),
+        )
+        self.stride16 = nn.Sequential(*normed_convolution(64, 96, 3, 2, 1), *normed_convolution(96, 96, 3, 1, 1))
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        stride8 = self.stride8(images)  # (B, 64, H/8, W/8)
+        return [stride8, self.stride16(stride8)]  # (B, 96, H/16, W/16)
+
+
+BASES = {"vgg16": (VGG16Base, convolution), "lite": (LiteBase, normed_convolution)}
+
+
+def per_box(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK values"]:
+    """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a cell, ``values`` each.
+
+    Channels must come last *before* the reshape; a bare ``view`` would mix the values of different cells.
+    """
+    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+
+
+class SSD(nn.Module):
+    """The network of a spec for given classes. Background is added by itself, as class 0; never name it.
+
+    Args:
+        spec: one of the instances in :mod:`ssd_lite.default_boxes`, or your own.
+        classes: names of the C classes; label i + 1 means ``classes[i]``.
+    """
+
+    def __init__(self, spec: SSDSpec, classes: Sequence[str]):
+        super().__init__()
+        if not classes or isinstance(classes, str):
+            raise ValueError(f"classes: expected at least one name, in a list or tuple, got {classes!r}")
+        self.spec, self.classes = spec, tuple(classes)
+        base, layer = BASES[spec.base]
+        self.base = base()
+
+        channels = list(base.channels)
+        self.extras = nn.ModuleList()
+        for squeezed, outputs, kernel, stride, padding in spec.extras:
+            squeeze, widen = layer(channels[-1], squeezed, 1), layer(squeezed, outputs, kernel, stride, padding)
+            self.extras.append(nn.Sequential(*squeeze, *widen))
+            channels.append(outputs)
+
+        shapes = spec.boxes_per_cell
+        self.logits = nn.ModuleList(
+            nn.Conv2d(c, k * (len(classes) + 1), 3, padding=1) for c, k in zip(channels, shapes)
+        )
+        self.offsets = nn.ModuleList(nn.Conv2d(c, k * 4, 3, padding=1) for c, k in zip(channels, shapes))
+
+        self.register_buffer("default_boxes", make_default_boxes(spec), persistent=False)  # (A, 4)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
+        self.apply(initialise)
+
+    def forward(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B A classes"], Float[Tensor, "B A 4"]]:
+        """Logits (class 0 is background) and offsets of every default box, for images made by :meth:`preprocess`."""
+        size = self.spec.image_size
+        if images.shape[1:] != (3, size, size):
+            raise ValueError(
+                f"images: {self.spec.name} expects shape (B, 3, {size}, {size}), got {tuple(images.shape)}; "
+                "preprocess() makes it from pictures of any size"
+            )
+        maps = self.base(images)
+        for extra in self.extras:
+            maps.append(extra(maps[-1]))
+        logits = [per_box(head(x), len(self.classes) + 1) for head, x in zip(self.logits, maps)]
+        offsets = [per_box(head(x), 4) for head, x in zip(self.offsets, maps)]
+        return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)
+
+    def normalise(self, images: UInt8[Tensor, "B 3 S S"] | Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
+        """Grey levels 0..255, as bytes or floats, to the network's units."""
+        return (images / 255 - self.mean) / self.std
+
+    def preprocess(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "B 3 S S"]:
+        """Pictures of any size to one batch: warped to S × S, whatever their shape, then normalised."""
+        size, device = self.spec.image_size, self.mean.device
+        for i, image in enumerate(images):
+            if image.dtype != torch.uint8 or image.dim() != 3 or len(image) != 3:
+                raise ValueError(
+                    f"images[{i}]: expected uint8 of shape (3, H, W), got {image.dtype} of {tuple(image.shape)}; "
+                    "read_image() gives that"
+                )
+        warped = [resize(image.to(device)[None].float(), size, self.spec.antialias) for image in images]
+        return self.normalise(torch.cat(warped)) if warped else self.mean.new_zeros(0, 3, size, size)
+
+
+def resize(images: Float[Tensor, "B C _ _"], size: int, antialias: bool) -> Float[Tensor, "B C S S"]:
+    """Warp images to ``size`` × ``size``, whatever their shape: SSD's way."""
+    return F.interpolate(images, (size, size), mode="bilinear", antialias=antialias)
+
+
+def initialise(module: nn.Module) -> None:
+    """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the paper's code."""
+    if isinstance(module, nn.Conv2d):
+        if module.bias is None:
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.xavier_uniform_(module.weight)
+            nn.init.zeros_(module.bias)

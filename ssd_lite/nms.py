@@ -1,0 +1,150 @@
+"""Chapter 8. From thousands of answers to a few: non-maximum suppression (NMS), and detection from end to end."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torchvision
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from ssd_lite.boxes import iou
+from ssd_lite.default_boxes import SSDSpec
+from ssd_lite.encoding import decode
+from ssd_lite.model import SSD
+
+
+class Detections(NamedTuple):
+    """What was found in one image, best first."""
+
+    boxes: Float[Tensor, "D 4"]  # xyxy, in pixels of the image that came in
+    scores: Float[Tensor, " D"]  # probability of the label, in [0, 1]
+    labels: Int[Tensor, " D"]  # 1..C
+
+
+def suppress(
+    boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
+) -> Bool[Tensor, "B K"]:
+    """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 2.2, "Inference".
+
+    Args:
+        boxes: xyxy, each image's in descending order of score.
+        labels: 1..C; 0 marks padding, which neither survives nor suppresses.
+        iou_threshold: a box is suppressed by a surviving, higher-scored box of its class with an IoU above this.
+    """
+    method = suppress_in_order if boxes.device.type == "cpu" else suppress_at_once
+    return method(boxes, labels, iou_threshold)
+
+
+def suppress_at_once(
+    boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
+) -> Bool[Tensor, "B K"]:
+    """:func:`suppress` for a GPU: greedy NMS as a fixed point, for all images and classes together.
+
+    A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule to every box at once,
+    again and again: after n rounds the first n boxes are surely right, so it ends, and at the greedy answer.
+    """
+    rivals = (iou(boxes, boxes) > iou_threshold) & (labels[:, :, None] == labels[:, None, :])  # (B, K, K)
+    rivals = rivals.triu(diagonal=1)  # row i may suppress column j only if it scores higher
+    keep = labels > 0
+    while True:
+        for _ in range(8):  # rounds between two looks: a look makes the host wait
+            before, keep = keep, (labels > 0) & ~(rivals & keep[:, :, None]).any(dim=1)
+        if torch.equal(before, keep):
+            return keep
+
+
+def suppress_in_order(
+    boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
+) -> Bool[Tensor, "B K"]:
+    """:func:`suppress` for a CPU: torchvision's sequential kernel, called once.
+
+    Boxes of different images or classes are moved so far apart that they cannot overlap; in double precision, so that
+    the move does not change an IoU.
+    """
+    image, place = (labels > 0).nonzero(as_tuple=True)  # (N,), (N,)
+    candidates, label = boxes[image, place].double(), labels[image, place]
+    if len(candidates) == 0:
+        return torch.zeros_like(labels, dtype=torch.bool)
+    spread = candidates.max() - candidates.min() + 1
+    group = image * (labels.max() + 1) + label  # (N,)
+    survivors = torchvision.ops.nms(candidates + (group * spread)[:, None], -place.double(), iou_threshold)
+    keep = torch.zeros_like(labels, dtype=torch.bool)
+    keep[image[survivors], place[survivors]] = True
+    return keep
+
+
+def postprocess(
+    logits: Float[Tensor, "B A classes"],
+    offsets: Float[Tensor, "B A 4"],
+    default_boxes: Float[Tensor, "A 4"],
+    spec: SSDSpec,
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.45,
+    per_class: int = 400,
+    per_image: int = 200,
+) -> tuple[Float[Tensor, "B K 4"], Float[Tensor, "B K"], Int[Tensor, "B K"]]:
+    """Raw predictions to detections: boxes (xyxy in fractions of the image), scores and labels, best first.
+
+    Padded to the same K for all images with label 0. The thresholds' defaults are the paper's (section 2.2,
+    "Inference") and its code's. An image's best candidates go first; others are looked at only if too few survive.
+    """
+    boxes = decode(offsets.float(), default_boxes, spec.variances, spec.max_log_size)  # (B, A, 4)
+    if spec.clip_detections:
+        boxes = boxes.clamp(0, 1)
+    scores = logits.float().softmax(dim=2)[:, :, 1:].transpose(1, 2)  # (B, C, A)
+    scores = torch.where(scores > score_threshold, scores, 0)
+    scores, box = scores.topk(min(per_class, scores.shape[2]), dim=2)  # (B, C, k)
+    label = torch.arange(1, scores.shape[1] + 1, device=scores.device)[:, None].expand_as(scores)
+    scores, order = scores.flatten(1).sort(dim=1, descending=True, stable=True)  # (B, C·k)
+    box, label = box.flatten(1).gather(1, order), label.flatten(1).gather(1, order)
+    label = torch.where(scores > 0, label, 0)
+
+    considered = 5 * per_image
+    while True:
+        k = min(considered, scores.shape[1])
+        chosen = boxes.gather(1, box[:, :k, None].expand(-1, -1, 4))  # (B, k, 4)
+        keep = suppress(chosen, label[:, :k], iou_threshold)  # (B, k)
+        # The rest cannot matter if enough survive already, or if there is no rest: NMS looks only at higher scores.
+        if k == scores.shape[1] or ((keep.sum(dim=1) >= per_image) | (label[:, k] == 0)).all():
+            break
+        considered *= 4
+
+    best = keep.int().argsort(dim=1, descending=True, stable=True)[:, :per_image]  # (B, K): survivors first, in order
+    kept = keep.gather(1, best)
+    boxes = chosen.gather(1, best[:, :, None].expand(-1, -1, 4))  # (B, K, 4)
+    return boxes, torch.where(kept, scores.gather(1, best), 0), torch.where(kept, label.gather(1, best), 0)
+
+
+@torch.inference_mode()
+def detect(
+    model: SSD,
+    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    score_threshold: float = 0.01,
+    iou_threshold: float = 0.45,
+    per_class: int = 400,
+    per_image: int = 200,
+) -> list[Detections]:
+    """Detect objects in pictures of any size: one :class:`Detections` for each, on the CPU.
+
+    For a drawing raise ``score_threshold`` to about 0.5; for measuring average precision leave it low.
+
+    Raises:
+        ValueError: an image of the wrong shape or type, or a network that answers with NaN or infinity.
+    """
+    if not images:
+        return []
+    training = model.training
+    model.eval()
+    logits, offsets = model(model.preprocess(images))
+    model.train(training)
+    boxes, scores, labels = postprocess(
+        logits, offsets, model.default_boxes, model.spec, score_threshold, iou_threshold, per_class, per_image
+    )
+    size = torch.tensor([[*image.shape[:0:-1]] * 2 for image in images])  # (B, 4): W, H, W, H
+    finite = (logits.isfinite().all() & offsets.isfinite().all()).cpu()
+    boxes, scores, labels = boxes.cpu() * size[:, None], scores.cpu(), labels.cpu()
+    if not finite:
+        raise ValueError("logits: the network answers with NaN or infinity; its weights or its images are damaged")
+    counts = (labels > 0).sum(dim=1).tolist()
+    return [Detections(b[:n], s[:n], c[:n]) for b, s, c, n in zip(boxes, scores, labels, counts)]

@@ -119,7 +119,7 @@ LITE = SSDSpec(
     name="LITE",
     image_size=128,
     base="lite",
-    maps=ExtraLayer(16, 8, 4, 2, 1),
+    maps=(16, 8, 4, 2, 1),
     steps=(8, 16, 32, 64, 128),
     sizes=(10, 24, 44, 68, 96, 128),
     ratios=((2,), (2, 3), (2, 3), (2, 3), (2,)),
@@ -127,6 +127,14 @@ LITE = SSDSpec(
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
     antialias=True,
+)
+LITE_256 = replace(  # for photographs
+    LITE,
+    name="LITE_256",
+    image_size=256,
+    maps=(32, 16, 8, 4, 2),
+    steps=(8, 16, 32, 64, 128),
+    sizes=(20, 48, 88, 136, 192, 256),
 )
 
 

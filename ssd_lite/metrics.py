@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from ssd_lite.boxes import area, check_boxes, intersection, iou
-from ssd_lite.nms import Detections
+from ssd_lite.data import Sample
+from ssd_lite.model import SSD
+from ssd_lite.nms import Detections, detect
 
 COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 COCO_RECALLS = np.linspace(0, 1, 101)
@@ -153,6 +156,22 @@ def evaluate(
         images=len(real),
         objects=sum(int((~r.ignored).sum()) for r in real),
     )
+
+
+def measure(model: SSD, data: Dataset, batch_size: int = 32, method: str = "area", coco: bool = False) -> Evaluation:
+    """:func:`evaluate` a model on a data set of :class:`~ssd_lite.data.Sample`, in batches."""
+    found, real = [], []
+    for start in range(0, len(data), batch_size):
+        samples = [data[i] for i in range(start, min(start + batch_size, len(data)))]
+        found += detect(model, [sample.image for sample in samples])
+        real += [objects(sample) for sample in samples]
+    return evaluate(found, real, model.classes, method, coco)
+
+
+def objects(sample: Sample) -> Objects:
+    """A sample's objects in pixels, those marked difficult ignored."""
+    height, width = sample.image.shape[1:]
+    return Objects(sample.boxes * torch.tensor([width, height, width, height]), sample.labels, sample.difficult)
 
 
 def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: int) -> dict[str, float]:

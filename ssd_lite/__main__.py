@@ -1,0 +1,291 @@
+"""The command line: ``python -m ssd_lite train | evaluate | detect``."""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch.utils.data import ConcatDataset, Dataset
+
+from ssd_lite.checkpoint import load, load_vgg16_features, write_atomically
+from ssd_lite.data import Shapes, VOCFolder, bccd, read_image, voc
+from ssd_lite.default_boxes import LITE, LITE_256, SSD300_VOC, SSD512_VOC, SSDSpec
+from ssd_lite.metrics import Evaluation, measure
+from ssd_lite.model import SSD
+from ssd_lite.nms import Detections, detect
+from ssd_lite.plot import draw
+from ssd_lite.train import (
+    LITE_RECIPE,
+    PAPER,
+    REAL_RECIPE,
+    Recipe,
+    agree,
+    choose_device,
+    fit,
+    join_processes,
+    rank,
+    read_log,
+)
+
+DATA_HELP = (
+    "shapes: drawn scenes, nothing to download. bccd: 364 photographs of blood cells, 9 MB, downloaded at need. "
+    "voc: PASCAL VOC 2007 and 2012, 2 GB each, downloaded with --download. Else a folder in VOC layout: JPEGImages/, "
+    "Annotations/ and ImageSets/Main/ with the lists trainval (or train) and test (or val)"
+)
+WEIGHTS_HELP = (
+    "a run's folder, a .safetensors file, torchvision's SSD300 as a .pth file, or coco for torchvision's weights "
+    "(136 MB, downloaded at need). By default the newest run below runs/"
+)
+
+
+class Data(NamedTuple):
+    """The two halves of a data set."""
+
+    train: Dataset
+    test: Dataset
+    classes: tuple[str, ...]
+
+
+def open_data(name: str, root: Path, size: int, download: bool) -> Data:
+    """Data by the name that the command line gives them."""
+    if name == "shapes":
+        return Data(Shapes(6000, seed=0, size=size), Shapes(500, seed=1, size=size), Shapes.classes)
+    if name == "bccd":
+        train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
+    elif name == "voc":
+        parts = [voc(root, "trainval", year, download) for year in ("2007", "2012")]
+        test = voc(root, "test", "2007", download)
+        return Data(ConcatDataset(parts), test, test.classes)
+    else:
+        folder = Path(name)
+        if not folder.is_dir():
+            raise ValueError(f"--data {name}: neither shapes, bccd or voc, nor a folder")
+        lists = folder / "ImageSets" / "Main"
+        train = VOCFolder(folder, "trainval" if (lists / "trainval.txt").exists() else "train")
+        test = VOCFolder(folder, "test" if (lists / "test.txt").exists() else "val", train.classes)
+    return Data(train, test, train.classes)
+
+
+def choose_spec(model: str, data: str) -> SSDSpec:
+    """The lite model sees drawn scenes at 128 pixels and photographs at 256."""
+    return {"lite": LITE if data == "shapes" else LITE_256, "ssd300": SSD300_VOC, "ssd512": SSD512_VOC}[model]
+
+
+def choose_recipe(args: argparse.Namespace) -> Recipe:
+    """The model's recipe, changed by what the command line says."""
+    recipe = PAPER if args.model != "lite" else LITE_RECIPE if args.data == "shapes" else REAL_RECIPE
+    names = ("steps", "batch_size", "learning_rate", "seed", "precision", "compile", "augment")
+    said = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    recipe = replace(recipe, **said)
+    if args.steps:  # looks and checkpoints stay as many as they were
+        often = max(1, recipe.steps // 5)
+        every = {name: min(often, getattr(recipe, name)) for name in ("evaluate_every", "save_every")}
+        recipe = replace(recipe, **every)
+    return recipe
+
+
+def new_run(args: argparse.Namespace) -> Path:
+    """A folder that does not exist yet: runs/shapes-lite, runs/shapes-lite-2, ..."""
+    if args.run:
+        if (args.run / "last.safetensors").exists():
+            raise ValueError(f"--run {args.run}: holds a run already; go on with --resume {args.run}, or name another")
+        return args.run
+    base = Path("runs") / f"{Path(args.data).name}-{args.model}"
+    number, run = 1, base
+    while run.exists():
+        number += 1
+        run = base.with_name(f"{base.name}-{number}")
+    return run
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model, or go on with a run that was interrupted."""
+    device = choose_device(args.device)
+    join_processes(device)
+    if args.resume:
+        run = args.resume
+        if not (run / "config.json").exists():
+            raise ValueError(f"--resume {run}: no config.json in it; name a run's folder, runs/shapes-lite for example")
+        config = json.loads((run / "config.json").read_text())
+        args.data, args.model, args.root = config["data"], config["model"], Path(config["root"])
+        recipe = Recipe(**{**config["recipe"], "milestones": tuple(config["recipe"]["milestones"])})
+    else:
+        recipe = choose_recipe(args)
+        run = agree(new_run(args))
+    spec = choose_spec(args.model, args.data)
+    data = open_data(args.data, args.root, spec.image_size, args.download)
+    torch.manual_seed(recipe.seed)
+    model = SSD(spec, data.classes)
+    if args.pretrained and not args.resume:
+        load_vgg16_features(model)
+    leads = rank() == 0
+    if leads:
+        config = {"data": args.data, "model": args.model, "root": str(args.root), "recipe": asdict(recipe)}
+        write_atomically(run / "config.json", json.dumps(config, indent=1).encode())
+        print(
+            f"{spec.name} on {args.data}: {len(data.train)} pictures to train on, {len(data.test)} held out, "
+            f"{recipe.steps} steps of {recipe.batch_size} on {describe(device)}. Results go to {run}/",
+            flush=True,
+        )
+    began = time.monotonic()
+    try:
+        evaluation = fit(model, data.train, data.test, recipe, run, device, args.workers)
+    except KeyboardInterrupt:
+        raise SystemExit(f"\ninterrupted; go on with: python -m ssd_lite train --resume {run}") from None
+    if leads and evaluation:
+        record = make_record(run, model, evaluation, device, time.monotonic() - began)
+        write_atomically(run / "record.json", json.dumps(record, indent=1).encode())
+        print(evaluation.table())
+        print(f"{record['seconds']:.0f} s. Try it: python -m ssd_lite detect PICTURE.jpg --weights {run}")
+
+
+def make_record(run: Path, model: SSD, evaluation: Evaluation, device: torch.device, seconds: float) -> dict:
+    """What a finished run is worth remembering by; pages plot and quote it."""
+    log = read_log(run / "log.csv")
+    return {
+        "device": describe(device),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "spec": model.spec.name,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "config": json.loads((run / "config.json").read_text()),
+        "seconds": round(seconds, 1),
+        "images_per_second": sorted(row["images_per_second"] for row in log)[len(log) // 2],
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "curve": [{"step": row["step"], "map50": row["map50"]} for row in log if "map50" in row],
+        "map50": evaluation.map50,
+        "per_class": evaluation.per_class,
+    }
+
+
+def describe(device: torch.device) -> str:
+    """A device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Print a model's average precision on the held-out half of a data set."""
+    model = load(args.weights or newest_run(), choose_device(args.device))
+    data = open_data(args.data, args.root, model.spec.image_size, args.download)
+    if data.classes != model.classes:
+        raise ValueError(
+            f"--data {args.data} has the classes {', '.join(data.classes)}; the model knows {', '.join(model.classes)}"
+        )
+    evaluation = measure(model, data.test, method=args.method, coco=args.coco)
+    print(f"{model.spec.name}, {evaluation.images} pictures, {evaluation.objects} objects")
+    print(evaluation.table())
+
+
+def detect_files(args: argparse.Namespace) -> None:
+    """Detect objects in picture files; write each with its boxes drawn, and all in one JSON file."""
+    model = load(args.weights or newest_run(), choose_device(args.device))
+    args.out.mkdir(parents=True, exist_ok=True)
+    results = {}
+    for path in args.images:
+        image = read_image(path)
+        [found] = detect(model, [image])
+        target = args.out / f"{path.stem}.png"
+        if target.name in {result["drawing"] for result in results.values()}:
+            target = args.out / f"{path.stem}-{len(results)}.png"
+        draw(image, found, model.classes, args.threshold).save(target)
+        results[str(path)] = {"drawing": target.name, "detections": listed(found, model.classes, args.threshold)}
+        print(f"{path}: {len(results[str(path)]['detections'])} objects, drawn in {target}")
+    write_atomically(args.out / "detections.json", json.dumps(results, indent=1).encode())
+
+
+def listed(found: Detections, classes: tuple[str, ...], threshold: float) -> list[dict]:
+    """Detections as plain data: label, score and box (xyxy, pixels), best first."""
+    return [
+        {"label": classes[label - 1], "score": round(score, 4), "box": [round(x, 2) for x in box]}
+        for box, score, label in zip(*(x.tolist() for x in found))
+        if score >= threshold
+    ]
+
+
+def newest_run() -> Path:
+    """The run below runs/ that was written to last."""
+    found = sorted(Path("runs").glob("*/*.safetensors"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise ValueError("--weights: no run below runs/ yet; train one with: python -m ssd_lite train")
+    return found[-1].parent
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ssd_lite",
+        description="The Single Shot MultiBox Detector: train it, measure it, use it.",
+        epilog="Start with: python -m ssd_lite train. It needs no download, and minutes on a laptop.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="train | evaluate | detect")
+    wrap = argparse.ArgumentDefaultsHelpFormatter
+
+    def command(name: str, function, summary: str, epilog: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=wrap)
+        added.set_defaults(function=function)
+        added.add_argument("--device", help="cuda, mps or cpu; by default the best there is")
+        return added
+
+    def with_data(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--data", default="shapes", help=DATA_HELP)
+        added.add_argument("--root", type=Path, default=Path("data"), help="folder for bccd and voc")
+        added.add_argument("--download", action="store_true", help="let voc be downloaded")
+
+    added = command(
+        "train",
+        train,
+        "train a detector",
+        "Results go to a folder below runs/: log.csv, best.safetensors, last.safetensors, record.json. An interrupted "
+        "run goes on exactly with --resume. Several GPUs: torchrun --nproc_per_node=N -m ssd_lite train ...",
+    )
+    with_data(added)
+    added.add_argument("--model", choices=("lite", "ssd300", "ssd512"), default="lite", help="the network")
+    added.add_argument("--run", type=Path, help="folder for the results; by default a new one below runs/")
+    added.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run; other options are read from it")
+    added.add_argument("--steps", type=int, help="batches to train on; by default the model's recipe")
+    added.add_argument("--batch-size", type=int, help="pictures in a batch, of all processes together")
+    added.add_argument("--learning-rate", type=float, help="the largest of the schedule")
+    added.add_argument("--seed", type=int, help="another seed, other weights, order and augmentation")
+    added.add_argument("--augment", action=argparse.BooleanOptionalAction, help="the paper's augmentation")
+    added.add_argument("--pretrained", action="store_true", help="VGG16 as trained on ImageNet (528 MB, downloaded)")
+    added.add_argument("--precision", choices=("fp32", "bf16"), help="of the network; bf16 pays on recent GPUs")
+    added.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the network")
+    added.add_argument("--workers", type=int, default=0, help="processes that read pictures; 0 keeps them in memory")
+
+    added = command("evaluate", evaluate, "measure a detector's average precision on held-out pictures", "")
+    with_data(added)
+    added.add_argument("--weights", help=WEIGHTS_HELP)
+    added.add_argument("--method", choices=("area", "11-point"), default="area", help="11-point is VOC 2007's")
+    added.add_argument("--coco", action="store_true", help="also COCO's six figures; takes longer")
+
+    added = command(
+        "detect",
+        detect_files,
+        "find objects in your pictures",
+        "Writes each picture's drawing, and detections.json: label, score, box (left, top, right, bottom; pixels).",
+    )
+    added.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
+    added.add_argument("--weights", help=WEIGHTS_HELP)
+    added.add_argument("--threshold", type=float, default=0.5, help="smallest score that is drawn and listed")
+    added.add_argument("--out", type=Path, default=Path("detections"), help="folder for drawings and detections.json")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; what the user can mend ends in one line, not in a traceback."""
+    args = make_parser().parse_args(arguments)
+    try:
+        args.function(args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""Chapter 9, second half. Augmentation on whole batches, on any device: distort, then one affine map per image.
+
+Everything random is read from one tensor of uniform numbers, ``noise``, a row for each image. The functions are pure:
+same noise, same result, whatever the batch around an image, the device or the number of processes.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from ssd_lite.boxes import iou
+
+TRIALS = 50  # crops tried for each kind
+MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)  # kinds of crop: the IoU it must reach with some object; 0.0 is any crop
+CROP_NOISE = len(MIN_OVERLAPS) * TRIALS * 4
+NOISE = 9 + 4 + CROP_NOISE + 1 + 1  # distort, expand, crops, choice among them, mirror: numbers for one image
+
+
+def augment(
+    images: Float[Tensor, "B 3 H W"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    noise: Float[Tensor, "B noise"],
+    mean: Float[Tensor, "3 1 1"],
+    size: int,
+) -> tuple[Float[Tensor, "B 3 size size"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
+    """The paper's augmentation, in its order: distort, expand, crop, warp, mirror. Paper: section 2.2 and 3.6.
+
+    Args:
+        images: grey levels 0..255.
+        boxes: xyxy, in fractions of the image, padded.
+        labels: 1..C, 0 for padding.
+        noise: uniform in [0, 1), ``NOISE`` numbers an image.
+        mean: grey levels that fill what lies outside a picture.
+        size: height and width of the result.
+
+    Returns:
+        images, boxes and labels; objects whose centre is cut away have become padding.
+    """
+    for_colour, for_expand, for_crop, for_choice, for_mirror = noise.split([9, 4, CROP_NOISE, 1, 1], dim=1)
+    images = distort(images, for_colour)
+    window = expand(for_expand)  # (B, 4)
+    window = crop(window, boxes, labels, for_crop, for_choice)
+    mirrored = for_mirror < 0.5  # (B, 1)
+    boxes, labels = move_boxes(boxes, labels, window, mirrored)
+    return look_through(images, window, mirrored, mean, size), boxes, labels
+
+
+def expand(noise: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
+    """Windows up to 4 × as wide and high as their picture, for every second picture; else the picture itself.
+
+    A window is what will be seen: xyxy in fractions of the picture, reaching beyond 0..1 where it shows only the mean.
+    """
+    ratio = torch.where(noise[:, :1] < 0.5, 1 + 3 * noise[:, 1:2], 1)  # (B, 1)
+    top_left = -noise[:, 2:] * (ratio - 1)  # (B, 2)
+    return torch.cat([top_left, top_left + ratio], dim=1)
+
+
+def crop(
+    window: Float[Tensor, "B 4"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    noise: Float[Tensor, "B crop"],
+    choice: Float[Tensor, "B 1"],
+) -> Float[Tensor, "B 4"]:
+    """Windows inside windows. For each kind of crop the first trial that some object satisfies; then one kind by lot.
+
+    The whole window is one of the kinds, and the only one where there is no object. As in the authors' sampler, a kind
+    for which every trial failed takes no part in the lot.
+    """
+    kinds = len(MIN_OVERLAPS)
+    noise = noise.view(len(noise), kinds * TRIALS, 4)
+    scale = 0.3 + 0.7 * noise[..., 0]  # (B, kinds · trials)
+    low, high = scale.square().clamp(min=0.5), (1 / scale.square()).clamp(max=2)
+    ratio = (low + (high - low) * noise[..., 1]).sqrt()
+    side = torch.stack([scale * ratio, scale / ratio], dim=-1)  # (B, kinds · trials, 2)
+    top_left = (1 - side) * noise[..., 2:]
+    trials = inside(window[:, None], torch.cat([top_left, top_left + side], dim=-1))  # (B, kinds · trials, 4)
+
+    overlap = iou(trials, boxes)  # (B, kinds · trials, G)
+    overlap = torch.where(labels[:, None] > 0, overlap, -1).amax(dim=2).view(-1, kinds, TRIALS)
+    good = overlap >= overlap.new_tensor(MIN_OVERLAPS)[:, None]  # (B, kinds, trials)
+    first = good.int().argmax(dim=2)  # (B, kinds)
+    trials = trials.view(-1, kinds, TRIALS, 4).gather(2, first[:, :, None, None].expand(-1, -1, 1, 4))[:, :, 0]
+
+    candidates = torch.cat([window[:, None], trials], dim=1)  # (B, 1 + kinds, 4)
+    possible = F.pad(good.any(dim=2), (1, 0), value=True)  # (B, 1 + kinds)
+    drawn = (choice * possible.sum(dim=1, keepdim=True)).floor()  # (B, 1): which of the possible ones
+    place = ((possible.cumsum(dim=1) - 1 == drawn) & possible).int().argmax(dim=1)  # (B,)
+    return candidates.gather(1, place[:, None, None].expand(-1, 1, 4))[:, 0]
+
+
+def inside(outer: Float[Tensor, "*b 4"], inner: Float[Tensor, "*c 4"]) -> Float[Tensor, "*d 4"]:
+    """A box given in fractions of another, in the other's own units."""
+    origin, side = outer[..., :2], outer[..., 2:] - outer[..., :2]
+    return torch.cat([origin + inner[..., :2] * side, origin + inner[..., 2:] * side], dim=-1)
+
+
+def move_boxes(
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    window: Float[Tensor, "B 4"],
+    mirrored: Bool[Tensor, "B 1"],
+) -> tuple[Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
+    """Boxes as seen through a window: in its fractions, cut at its edge, gone if their centre is not in it."""
+    origin, side = window[:, None, :2].repeat(1, 1, 2), (window[:, None, 2:] - window[:, None, :2]).repeat(1, 1, 2)
+    boxes = (boxes - origin) / side  # (B, G, 4)
+    centre = (boxes[..., :2] + boxes[..., 2:]) / 2
+    seen = ((centre > 0) & (centre < 1)).all(dim=2) & (labels > 0)  # (B, G)
+    boxes = torch.where(
+        mirrored[:, :, None], boxes.new_tensor([1, 0, 1, 0]) - boxes * boxes.new_tensor([1, -1, 1, -1]), boxes
+    )
+    boxes = torch.where(mirrored[:, :, None], boxes[..., [2, 1, 0, 3]], boxes)
+    return torch.where(seen[:, :, None], boxes.clamp(0, 1), 0), torch.where(seen, labels, 0)
+
+
+def look_through(
+    images: Float[Tensor, "B 3 H W"],
+    window: Float[Tensor, "B 4"],
+    mirrored: Bool[Tensor, "B 1"],
+    mean: Float[Tensor, "3 1 1"],
+    size: int,
+) -> Float[Tensor, "B 3 size size"]:
+    """What each window shows, warped to ``size`` × ``size``: crop, expand, resize and mirror in a single sampling.
+
+    A window that shows much of a picture in few pixels samples a copy shrunk by 2 or 4, or thin lines would flicker.
+    """
+    ticks = (torch.arange(size, device=images.device) + 0.5) / size  # (S,)
+    along_x = torch.where(mirrored, 1 - ticks, ticks)  # (B, S)
+    x = window[:, :1] + along_x * (window[:, 2:3] - window[:, :1])  # (B, S), in fractions of the picture
+    y = window[:, 1:2] + ticks * (window[:, 3:] - window[:, 1:2])
+    grid = torch.stack([x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1) * 2 - 1
+
+    pixels = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
+    zoom_out = ((window[:, 2:] - window[:, :2]) * pixels / size).amax(dim=1)  # (B,): picture pixels per result pixel
+    images = images - mean  # so that the zeros outside a picture become the mean
+    result = F.grid_sample(images, grid, align_corners=False)
+    for shrink, beyond in ((2, 1.5), (4, 3)):
+        smaller = F.grid_sample(F.avg_pool2d(images, shrink), grid, align_corners=False)
+        result = torch.where((zoom_out > beyond)[:, None, None, None], smaller, result)
+    return result + mean
+
+
+def distort(images: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B 9"]) -> Float[Tensor, "B 3 H W"]:
+    """Change brightness, contrast, saturation and hue, each in every second picture. Grey levels 0..255 in and out.
+
+    As in the authors' code: brightness by up to ±32 levels, contrast and saturation by a factor of 0.5 to 1.5, hue by
+    up to ±36°, contrast either before or after saturation and hue. Paper: section 2.2, after Howard (2013).
+    """
+    on, amount = noise[:, :4, None, None] < 0.5, noise[:, 4:8, None, None]  # (B, 4, 1, 1)
+    brightness = torch.where(on[:, 0:1], 64 * amount[:, 0:1] - 32, 0)  # (B, 1, 1, 1)
+    contrast = torch.where(on[:, 1:2], 0.5 + amount[:, 1:2], 1)
+    saturation = torch.where(on[:, 2:3], 0.5 + amount[:, 2:3], 1)
+    hue = torch.where(on[:, 3:4], 0.2 * amount[:, 3:4] - 0.1, 0)  # in turns
+    early = noise[:, 8, None, None, None] < 0.5
+
+    images = (images + brightness).clamp(0, 255)
+    images = (images * torch.where(early, contrast, 1)).clamp(0, 255)
+    images = shift_colour(images, saturation, hue)
+    return (images * torch.where(early, 1, contrast)).clamp(0, 255)
+
+
+def shift_colour(
+    images: Float[Tensor, "B 3 H W"],
+    saturation: Float[Tensor, "B 1 1 1"],
+    hue: Float[Tensor, "B 1 1 1"],  # in turns
+) -> Float[Tensor, "B 3 H W"]:
+    """Multiply saturation and turn hue, in the colour space HSV; the value, the largest of R, G, B, stays."""
+    value, largest = images.max(dim=1, keepdim=True)  # (B, 1, H, W)
+    chroma = value - images.amin(dim=1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    sixth = torch.where(
+        largest == 0,
+        (green - blue) / chroma,
+        torch.where(largest == 1, 2 + (blue - red) / chroma, 4 + (red - green) / chroma),
+    )
+    sixth = torch.where(chroma > 0, sixth, 0) + 6 * hue  # hue in sixths of a turn
+    chroma = torch.minimum(chroma * saturation, value)
+    k = (sixth + sixth.new_tensor([5, 3, 1])[:, None, None]) % 6  # (B, 3, H, W)
+    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)

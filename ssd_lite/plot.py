@@ -1,0 +1,181 @@
+"""Drawing: detections on a picture, boxes in a plot, and the map of the pieces that opens every chapter.
+
+:func:`draw` needs nothing but pillow and torchvision. The others draw with matplotlib, which is imported when they are
+called: the package does without it.
+"""
+
+from collections.abc import Sequence
+
+import torchvision
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageColor, ImageDraw, ImageFont
+from torch import Tensor
+
+from ssd_lite.nms import Detections
+
+# Colours that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3E9D", "#8C6D31")
+INK, PALE, PAPER = "#24323f", "#c3ccd4", "#fcfcfa"
+
+
+def colour(label: int) -> str:
+    """Colour of a class: label 1 has the first of the palette, and after the last it begins again."""
+    return PALETTE[(int(label) - 1) % len(PALETTE)]
+
+
+def ink_on(ground: str) -> str:
+    """Black or white, whichever can be read on a colour."""
+    red, green, blue = ImageColor.getrgb(ground)
+    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 100 else "black"
+
+
+def draw(
+    image: UInt8[Tensor, "3 H W"], detections: Detections, classes: Sequence[str], threshold: float = 0.5
+) -> Image.Image:
+    """A picture with its detections drawn in, each with its class and score. Small pictures come back enlarged.
+
+    Args:
+        image: the picture that was looked at.
+        detections: from :func:`ssd_lite.nms.detect`, boxes in pixels of ``image``.
+        classes: names; label i + 1 means ``classes[i]``.
+        threshold: detections that score less are left out.
+    """
+    chosen = detections.scores >= threshold
+    boxes, scores, labels = (x[chosen].cpu() for x in detections)
+    zoom = max(1, 400 // max(image.shape[1:]))  # so that there is room for words
+    image, boxes = image.cpu().repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2), boxes * zoom
+    unit = max(image.shape[1:]) / 400  # lines and letters grow with the picture
+    width, colours = max(1, round(2 * unit)), [colour(label) for label in labels.tolist()]
+    if len(boxes):
+        image = torchvision.utils.draw_bounding_boxes(image, boxes, colors=colours, width=width)
+    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(10, 13 * unit))
+    lines = list(zip(boxes.tolist(), scores.tolist(), labels.tolist(), colours))
+    for (left, top, _, bottom), score, label, ground in reversed(lines):  # the best on top
+        text = f" {classes[label - 1]} {score:.2f} "
+        _, _, wide, high = font.getbbox(text, anchor="lt")
+        high += 4 * width
+        x = min(max(left, 0), max(picture.width - wide, 0))
+        y = top - high if top >= high else min(max(bottom, 0), picture.height - high)  # above the box, or below
+        pen.rectangle((x, y, x + wide, y + high), fill=ground)
+        pen.text((x, y + 2 * width), text, fill=ink_on(ground), font=font, anchor="lt")
+    return picture
+
+
+def style() -> None:
+    """Let every plot after this call look like the book's: light ground, plain axes, sharp on any screen."""
+    import matplotlib
+    from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+    set_matplotlib_formats("retina")
+    plain = dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK)
+    hidden = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
+    ground = {"figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER, "grid.color": "#e6e9ec"}
+    colours = {"axes.prop_cycle": matplotlib.cycler(color=PALETTE), "image.cmap": "cividis"}
+    size = {"font.size": 11, "axes.titlesize": 11, "figure.figsize": (7.2, 3.4), "figure.constrained_layout.use": True}
+    matplotlib.rcParams.update(plain | hidden | ground | colours | size)
+
+
+def show_boxes(
+    ax,
+    boxes: Float[Tensor, "N 4"],
+    image: UInt8[Tensor, "3 H W"] | None = None,
+    unit: float = 1,
+    color: str | Sequence[str] = PALETTE[0],
+    labels: Sequence[str] = (),
+    **line,
+):
+    """Draw boxes, and the picture under them, into matplotlib axes. Returns the axes.
+
+    Args:
+        ax: the axes.
+        boxes: xyxy, in fractions of the image.
+        image: the picture, or None to leave what is there.
+        unit: how wide the image is in the axes' units; 300 makes them pixels of an SSD300.
+        color: of the lines; one for all boxes, or one for each.
+        labels: words at the boxes' top left corners.
+        line: passed on to the rectangles, such as ``linewidth``.
+    """
+    from matplotlib.patches import Rectangle
+
+    if image is not None:
+        ax.imshow(image.permute(1, 2, 0).cpu(), extent=(0, unit, unit, 0), interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    colours = [color] * len(boxes) if isinstance(color, str) else color
+    corners = (boxes * unit).tolist()
+    for (left, top, right, bottom), c in zip(corners, colours):
+        looks = {"fill": False, "edgecolor": c, "linewidth": 2} | line
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, **looks))
+    for (left, top, _, _), c, word in zip(corners, colours, labels):
+        patch = {"facecolor": c, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
+        ax.text(left, top, word, color=ink_on(c), fontsize=9, va="bottom", bbox=patch, clip_on=True)
+    return ax
+
+
+# Where each piece stands on the map: column, row, width in columns; its chapter; and what is written there.
+PIECES = {
+    "data": (0, 0, 1, 9, "Data"),
+    "heads": (1, 0, 1, 7, "Network"),
+    "nms": (2, 0, 1, 8, "NMS"),
+    "evaluation": (3, 0, 1, 10, "Evaluation"),
+    "default boxes": (0, 1, 1, 2, "Default boxes"),
+    "matching": (1, 1, 1, 3, "Matching"),
+    "encoding": (2, 1, 1, 4, "Encoding"),
+    "loss": (3, 1, 1, 5, "Loss"),
+    "boxes": (0, 2, 1, 1, "Boxes, IoU"),
+    "training": (1.5, 2, 2, 11, "Training: all of it, many times"),
+    "mining": (3, 2, 1, 6, "Mining"),
+}
+# What flows between them: a word, and the points (column, row) that its line passes through.
+FLOWS = (
+    ("", [(0, 0), (1, 0)]),
+    ("", [(1, 0), (2, 0)]),
+    ("", [(2, 0), (3, 0)]),
+    ("", [(0, 2), (0, 1)]),
+    ("", [(0, 1), (1, 1)]),
+    ("", [(1, 1), (2, 1)]),
+    ("", [(2, 1), (3, 1)]),
+    ("", [(3, 2), (3, 1)]),
+    ("objects", [(0, 0), (0, 0.5), (0.85, 0.5), (0.85, 1)]),
+    ("answers", [(1.15, 0), (1.15, 0.5), (3, 0.5), (3, 1)]),
+)
+
+
+def pipeline_map(lit: str):
+    """Map of the pieces of SSD with one lit up: a matplotlib figure, the same in every chapter but for the light.
+
+    Args:
+        lit: one of :data:`PIECES`, such as "default boxes".
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.patches import FancyBboxPatch
+
+    if lit not in PIECES:
+        raise ValueError(f"lit: expected one of {', '.join(PIECES)}, got {lit!r}")
+    figure = plt.figure(figsize=(7.2, 2.7), facecolor=PAPER, layout="none")
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.47, 3.47), ylim=(2.34, -0.34))
+    axes.axis("off")
+    grey, gap, half_height = "#7b8894", 0.08, 0.26
+    for word, points in FLOWS:
+        axes.plot(*zip(*points), color=grey, lw=1.4, zorder=1)
+        (x0, y0), (x1, y1) = points[-2:]
+        tip = (x1 - 0.5 + gap, y1) if x1 > x0 else (x1, y1 - half_height if y1 > y0 else y1 + half_height)
+        arrow = {"arrowstyle": "-|>", "color": grey, "lw": 1.4, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 11}
+        axes.annotate("", tip, (x0, y0), arrowprops=arrow, zorder=1)
+        if word:
+            (xa, ya), (xb, _) = points[1:3]
+            ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 2}
+            axes.text((xa + xb) / 2, ya, word, ha="center", va="center", color=grey, fontsize=10, bbox=ground)
+    for name, (column, row, columns, chapter, word) in PIECES.items():
+        fill, edge, ink, small = (
+            (PALETTE[0], PALETTE[0], "white", "white") if name == lit else ("white", PALE, INK, grey)
+        )
+        half = columns / 2 - gap
+        corner = (column - half, row - half_height)
+        shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": fill, "edgecolor": edge, "linewidth": 1.4}
+        axes.add_patch(FancyBboxPatch(corner, 2 * half, 2 * half_height, mutation_aspect=0.8, zorder=2, **shape))
+        weight = "bold" if name == lit else "normal"
+        axes.text(column, row + 0.04, word, ha="center", va="center", color=ink, fontsize=12, weight=weight, zorder=3)
+        axes.text(corner[0] + 0.04, corner[1] + 0.04, chapter, va="top", color=small, fontsize=8.5, zorder=3)
+    return figure

@@ -1,0 +1,73 @@
+# The whole house in one place: `make help` tells what there is. Every target first makes .venv, once.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CHAPTERS := $(sort $(wildcard chapters/*.ipynb))
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:  ## Show this list
+	@echo "Targets (ARGS='...' adds options to book, lab and train; PYTHON=... names a Python, 3.11 or newer):"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
+
+# A failed build is forgotten, or else the next one would find nothing to do and call that success.
+.PHONY: book
+book: $(VENV)/installed  ## Run every notebook and make the pages: _build/html/index.html
+	$(BIN)/jupyter-book build -W -n --keep-going . $(ARGS) || { rm -rf _build/.doctrees; exit 1; }
+
+.PHONY: lab
+lab: $(VENV)/installed  ## Open the first chapter in JupyterLab
+	$(BIN)/jupyter lab $(firstword $(CHAPTERS)) $(ARGS)
+
+.PHONY: train
+train: $(VENV)/installed  ## Train a detector on the GPU if there is one, else on the CPU
+	$(BIN)/python -m ssd_lite train $(ARGS)
+
+# One thread for each worker: the workers already fill the cores. The longest test, the book's build, starts first.
+# The chapters run apart, for what they execute does not count as tested.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+.PHONY: test
+test: lint  ## Check everything: style, package, notebooks (all are run) and the book
+	$(PYTEST) tests --cov
+	$(PYTEST) chapters --nbval-lax --nbval-current-env --nbval-cell-timeout 600
+
+.PHONY: lint
+lint: $(VENV)/installed  ## Check style, and that the chapters show the package's own source
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/python chapters/sync.py --check
+
+.PHONY: sync
+sync: $(VENV)/installed  ## Write the package's source into the chapters, and strip their outputs
+	$(BIN)/python chapters/sync.py
+	$(if $(CHAPTERS),$(BIN)/nbstripout --keep-id $(CHAPTERS))
+
+.PHONY: lock
+lock: $(BIN)/uv  ## Choose the newest versions that requirements.txt allows: requirements.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --fork-strategy fewest \
+	  --no-annotate --no-emit-index-url --custom-compile-command "make lock" requirements.txt -o requirements.lock
+
+.PHONY: clean
+clean:  ## Remove what was made here, but for .venv and trained detectors
+	rm -rf _build .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+$(VENV)/installed: requirements.lock | $(BIN)/pip
+	@echo "Installing what the book needs into $(VENV): once, a few minutes and, with CUDA, about 6 GB"
+	$(BIN)/pip install --quiet -r requirements.lock
+	@touch $@
+
+$(BIN)/pip:
+	@command -v $(PYTHON) >/dev/null || \
+	  { echo "No '$(PYTHON)' here. Install Python 3.11 or newer, or name yours: make ... PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "This is $$($(PYTHON) -V 2>&1); the book needs Python 3.11 or newer." \
+	    "Install one and name it: make ... PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BIN)/uv: | $(BIN)/pip
+	$(BIN)/pip install --quiet uv

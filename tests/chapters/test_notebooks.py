@@ -1,0 +1,32 @@
+"""The chapters as files. That they run is checked by nbval (`make test`) and by the book's build."""
+
+import re
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from chapters.sync import ROOT
+
+NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
+pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+
+
+def test_is_a_valid_notebook(path):
+    notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
+    nbformat.validate(notebook)
+    assert notebook.nbformat == 4
+    assert notebook.metadata.kernelspec.name == "python3", "a kernel that only its author has"
+
+
+def test_is_committed_without_outputs(path):
+    command = [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", str(path)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, "run 'make sync': it strips the outputs"
+
+
+def test_is_numbered_and_opens_with_a_title(path):
+    assert re.fullmatch(r"\d\d_[a-z0-9_]+", path.stem)
+    first = nbformat.read(path, as_version=4).cells[0]
+    assert first.cell_type == "markdown" and re.match("# ", first.source)

@@ -67,7 +67,7 @@ def style() -> None:
     import matplotlib
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
-    set_matplotlib_formats("retina")
+    set_matplotlib_formats("svg")
     plain = dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK)
     hidden = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
     ground = {"figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER, "grid.color": "#e6e9ec"}

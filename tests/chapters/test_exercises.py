@@ -1,0 +1,123 @@
+"""Every exercise in every chapter: its solution passes, its blank fails, and typical mistakes are told apart.
+
+They are read out of the notebooks by their cells' tags (see ``chapters/checks.py``), so a new exercise is proven as
+soon as it is written. Of a chapter's other cells only those run that do nothing but import.
+"""
+
+import ast
+import re
+from typing import NamedTuple
+
+import nbformat
+import pytest
+
+from chapters.checks import BLANK, Check, same_as
+from chapters.sync import ROOT
+
+CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
+
+
+class Exercise(NamedTuple):
+    name: str
+    imports: list[str]
+    blank: str
+    check: str
+    hints: str
+    solution: str
+    solution_tags: list[str]
+
+
+def imports_only(source: str) -> bool:
+    try:
+        return all(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(source).body)
+    except SyntaxError:  # a magic
+        return False
+
+
+def exercises(path) -> list[Exercise]:
+    """A chapter's exercises, in order."""
+    cells = nbformat.read(path, as_version=4).cells
+    tags = [cell.metadata.get("tags", []) for cell in cells]
+    starts = [i for i, t in enumerate(tags) if "exercise" in t]
+    found = []
+    for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(cells)]), start=1):
+        part = {tag: next((i for i in range(start, end) if tag in tags[i]), None) for tag in ("check", "solution")}
+        assert None not in part.values(), f"{path.name}, exercise {number}: needs a 'check' and a 'solution' cell"
+        check, solution = part["check"], part["solution"]
+        between = cells[check + 1 : solution]
+        found.append(
+            Exercise(
+                name=f"{path.stem[:2]}-{number}",
+                imports=[c.source for c in cells[:start] if c.cell_type == "code" and imports_only(c.source)],
+                blank=cells[start].source,
+                check=cells[check].source,
+                hints="\n".join(cell.source for cell in between if cell.cell_type == "markdown"),
+                solution=cells[solution].source,
+                solution_tags=tags[solution],
+            )
+        )
+    return found
+
+
+EXERCISES = [exercise for path in CHAPTERS for exercise in exercises(path)]
+each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES])
+
+
+@pytest.fixture
+def checked(exercise, monkeypatch) -> tuple[dict, Check]:
+    """The names that the reader has after running the blank and its check, and the check."""
+    monkeypatch.syspath_prepend(ROOT / "chapters")
+    names = {}
+    for source in (*exercise.imports, exercise.blank, exercise.check):
+        exec(source, names)
+    return names, names["check"]
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=[path.stem for path in CHAPTERS])
+def test_a_chapter_has_three_exercises_or_more(path):
+    assert len(exercises(path)) >= 3
+
+
+@each_exercise
+def test_the_blank_fails_and_says_so(exercise, checked):
+    _, check = checked
+    assert [verdict.right for verdict in check.verdicts] == [False], "the check cell must end by calling the check"
+    assert check.verdicts[0].message == BLANK
+
+
+@each_exercise
+def test_the_solution_passes(exercise, checked):
+    names, check = checked
+    exec(exercise.solution, names)
+    assert len(check.verdicts) == 2, "the solution cell must end by calling the check"
+    assert check.verdicts[1].right, check.verdicts[1].message
+
+
+@each_exercise
+def test_every_mistake_is_told_what_is_wrong_with_it(exercise, checked):
+    _, check = checked
+    assert check.mistakes, "name at least one typical mistake"
+    for words, mistake in check.mistakes.items():
+        verdict = check(mistake)
+        assert not verdict.right
+        assert words in verdict.message
+
+
+@each_exercise
+def test_hints_come_in_stages_and_the_solution_is_folded(exercise):
+    assert len(re.findall("<summary>Hint", exercise.hints)) >= 2
+    assert "hide-input" in exercise.solution_tags
+
+
+def test_a_mistake_that_nobody_thought_of_is_shown_a_case():
+    check = same_as(lambda a, b: a + b, cases=[(0, 0), (2, 3)], mistakes={"That is the product.": lambda a, b: a * b})
+    assert check(lambda a, b: a * b).message == "That is the product."
+    assert check(lambda a, b: a - b).message == "For (`2`, `3`) it gives `-1`, and `5` is right."
+    assert check(lambda a: a).message.startswith("It raises TypeError")
+    assert check(lambda a, b: [a, b]).right is False
+    assert check(lambda a, b: b + a).right
+
+
+def test_no_answer_is_a_blank():
+    check = same_as(lambda: 1, cases=[()], mistakes={})
+    assert check(None).message == check(...).message == check(lambda: None).message == BLANK

@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from ssd_lite.checkpoint import load, load_vgg16_features, write_atomically
 from ssd_lite.data import Shapes, VOCFolder, bccd, read_image, voc
-from ssd_lite.default_boxes import LITE, LITE_256, SSD300_VOC, SSD512_VOC, SSDSpec
+from ssd_lite.default_boxes import LITE, LITE_192, SSD300_VOC, SSD512_VOC, SSDSpec
 from ssd_lite.metrics import Evaluation, measure
 from ssd_lite.model import SSD
 from ssd_lite.nms import Detections, detect
@@ -72,8 +72,8 @@ def open_data(name: str, root: Path, size: int, download: bool) -> Data:
 
 
 def choose_spec(model: str, data: str) -> SSDSpec:
-    """The lite model sees drawn scenes at 128 pixels and photographs at 256."""
-    return {"lite": LITE if data == "shapes" else LITE_256, "ssd300": SSD300_VOC, "ssd512": SSD512_VOC}[model]
+    """The lite model sees drawn scenes at 128 pixels and photographs at 192."""
+    return {"lite": LITE if data == "shapes" else LITE_192, "ssd300": SSD300_VOC, "ssd512": SSD512_VOC}[model]
 
 
 def choose_recipe(args: argparse.Namespace) -> Recipe:
@@ -103,7 +103,7 @@ def new_run(args: argparse.Namespace) -> Path:
     return run
 
 
-def train(args: argparse.Namespace) -> None:
+def train_command(args: argparse.Namespace) -> None:
     """Train a model, or go on with a run that was interrupted."""
     device = choose_device(args.device)
     join_processes(device)
@@ -169,7 +169,7 @@ def describe(device: torch.device) -> str:
     return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)
 
 
-def evaluate(args: argparse.Namespace) -> None:
+def evaluate_command(args: argparse.Namespace) -> None:
     """Print a model's average precision on the held-out half of a data set."""
     model = load(args.weights or newest_run(), choose_device(args.device))
     data = open_data(args.data, args.root, model.spec.image_size, args.download)
@@ -182,7 +182,7 @@ def evaluate(args: argparse.Namespace) -> None:
     print(evaluation.table())
 
 
-def detect_files(args: argparse.Namespace) -> None:
+def detect_command(args: argparse.Namespace) -> None:
     """Detect objects in picture files; write each with its boxes drawn, and all in one JSON file."""
     model = load(args.weights or newest_run(), choose_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     added = command(
         "train",
-        train,
+        train_command,
         "train a detector",
         "Results go to a folder below runs/: log.csv, best.safetensors, last.safetensors, record.json. An interrupted "
         "run goes on exactly with --resume. Several GPUs: torchrun --nproc_per_node=N -m ssd_lite train ...",
@@ -258,7 +258,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the network")
     added.add_argument("--workers", type=int, default=0, help="processes that read pictures; 0 keeps them in memory")
 
-    added = command("evaluate", evaluate, "measure a detector's average precision on held-out pictures", "")
+    added = command("evaluate", evaluate_command, "measure a detector's average precision on held-out pictures", "")
     with_data(added)
     added.add_argument("--weights", help=WEIGHTS_HELP)
     added.add_argument("--method", choices=("area", "11-point"), default="area", help="11-point is VOC 2007's")
@@ -266,7 +266,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     added = command(
         "detect",
-        detect_files,
+        detect_command,
         "find objects in your pictures",
         "Writes each picture's drawing, and detections.json: label, score, box (left, top, right, bottom; pixels).",
     )

@@ -17,7 +17,7 @@ CROP_NOISE = len(MIN_OVERLAPS) * TRIALS * 4
 NOISE = 9 + 4 + CROP_NOISE + 1 + 1  # distort, expand, crops, choice among them, mirror: numbers for one image
 
 
-def augment(
+def augment_batch(
     images: Float[Tensor, "B 3 H W"],
     boxes: Float[Tensor, "B G 4"],
     labels: Int[Tensor, "B G"],

@@ -27,7 +27,8 @@ def intersection(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Floa
     """Area that every box of ``a`` shares with every box of ``b``, both xyxy."""
     top_left = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])  # (*B, N, M, 2)
     bottom_right = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
-    return area(torch.cat([top_left, bottom_right], dim=-1))  # (*B, N, M)
+    width, height = (bottom_right - top_left).clamp(min=0).unbind(-1)
+    return width * height  # (*B, N, M)
 
 
 def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor, "*b n m"]:

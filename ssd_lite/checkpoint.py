@@ -71,15 +71,16 @@ def read(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str, Any]]:
         about = json.loads(metadata["ssd_lite"])
         model = SSD(spec_from(about["spec"]), about["classes"])
         model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        provenance = about["provenance"]
     except KeyError:
         raise ValueError(
             f"{path}: a safetensors file, but not one of ssd_lite's: it names no spec and classes"
         ) from None
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
             f"{path}: weights and spec do not belong together, or come from another version: {error}"
         ) from None
-    return model, {k: v for k, v in tensors.items() if not k.startswith("model.")}, about["provenance"]
+    return model, {k: v for k, v in tensors.items() if not k.startswith("model.")}, provenance
 
 
 def spec_from(fields: Mapping[str, Any]) -> SSDSpec:
@@ -125,11 +126,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except Exception as error:  # torch raises many kinds; none may show its depths
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"{path}: not a plain PyTorch state dict, truncated, or it would run code ({reason})"
         ) from None
-    if not isinstance(state, dict) or not all(isinstance(x, Tensor) for x in state.values()):
+    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(x, Tensor) for k, x in state.items()):
         raise ValueError(f"{path}: expected a state dict, names and tensors only")
     return state
 
@@ -170,13 +171,12 @@ def from_torchvision(state_dict: Mapping[str, Tensor], classes: list[str] | None
     """
     try:
         weights = {rename(name): x for name, x in state_dict.items()}
-        boxes = SSD300_TORCHVISION.boxes_per_cell[0]
-        outputs = weights["logits.0.bias"].numel() // boxes
     except KeyError as error:
         raise ValueError(
             f"state_dict: {error} has no place in torchvision's ssd300_vgg16; is it another model's?"
         ) from None
-    model = SSD(SSD300_TORCHVISION, classes or [str(i) for i in range(1, outputs)])
+    outputs = weights.get("logits.0.bias", torch.zeros(0)).numel() // SSD300_TORCHVISION.boxes_per_cell[0]
+    model = SSD(SSD300_TORCHVISION, classes or [str(i) for i in range(1, max(outputs, 2))])
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -3,12 +3,15 @@
 import hashlib
 import io
 import math
+import re
 import shutil
 import urllib.request
 import warnings
 import xml.etree.ElementTree as ElementTree
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -131,7 +134,7 @@ OUTLINES = {
 class Shapes(Dataset):
     """Drawn scenes, endless and always the same: scene ``i`` of a seed depends on ``(seed, i)`` alone.
 
-    Each has 0 to 6 objects of five classes, turned and stretched, from 5 % to 90 % of the image, on textured or shaded
+    Each has 0 to 7 objects of five classes, turned and stretched, from 5 % to 90 % of the image, on textured or shaded
     ground, with noise, some partly hidden by a later one. A box is that of the whole object, also of its hidden part.
 
     Args:
@@ -142,7 +145,7 @@ class Shapes(Dataset):
 
     classes = tuple(OUTLINES)
 
-    def __init__(self, count: int, seed: int = 0, size: int = 128):
+    def __init__(self, count: int, seed: int = 0, size: int = 96):
         self.count, self.seed, self.size = count, seed, size
 
     def __len__(self) -> int:
@@ -154,8 +157,8 @@ class Shapes(Dataset):
         rng = np.random.default_rng([self.seed, index])
         canvas = _background(rng, self.size)
         boxes, labels = [], []
-        wanted = 0 if rng.random() < 0.06 else min(6, rng.geometric(0.4))
-        for _ in range(4 * wanted):
+        wanted = 0 if rng.random() < 0.06 else int(rng.integers(1, 8))
+        for _ in range(5 * wanted):
             if len(boxes) == wanted:
                 break
             label = int(rng.integers(len(OUTLINES)))
@@ -166,7 +169,8 @@ class Shapes(Dataset):
             _paint(rng, canvas, corners * self.size)
             boxes.append(box)
             labels.append(label + 1)
-        pixels = np.asarray(canvas, dtype=np.float32) + rng.normal(0, rng.uniform(0, 10), (self.size, self.size, 3))
+        noise = rng.standard_normal((self.size, self.size, 3), dtype=np.float32)
+        pixels = np.asarray(canvas, dtype=np.float32) + np.float32(rng.uniform(0, 8)) * noise
         return Sample(
             image=torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)).permute(2, 0, 1).contiguous(),
             boxes=torch.tensor(np.array(boxes), dtype=torch.float32).view(-1, 4),
@@ -182,31 +186,31 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
     ground = np.asarray(
         Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC), np.float32
     )
-    y, x = np.mgrid[:size, :size] / size
-    angle, frequency = rng.uniform(0, math.pi), rng.uniform(4, 16) * math.pi
-    u, v = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
     kind = rng.integers(6)
-    if kind == 0:
-        texture = np.sin(frequency * u)
-    elif kind == 1:
-        texture = np.sign(np.sin(frequency * u) * np.sin(frequency * v))
-    elif kind == 2:
+    if kind > 2:
+        return Image.fromarray(ground.clip(0, 255).astype(np.uint8))
+    if kind == 2:
         blotches = rng.integers(0, 256, (12, 12)).astype(np.uint8)
         texture = np.asarray(Image.fromarray(blotches).resize((size, size), Image.Resampling.BICUBIC)) / 128.0 - 1
     else:
-        texture = np.zeros_like(u)
-    ground = ground + texture[..., None] * rng.uniform(6, 20) * rng.uniform(-1, 1, 3)
+        ticks = np.arange(size, dtype=np.float32) / size
+        angle, frequency = rng.uniform(0, math.pi), rng.uniform(4, 16) * math.pi
+        u = ticks * math.cos(angle) + ticks[:, None] * math.sin(angle)
+        v = ticks[:, None] * math.cos(angle) - ticks * math.sin(angle)
+        stripes = np.sin(frequency * u)
+        texture = stripes if kind == 0 else np.sign(stripes * np.sin(frequency * v))
+    ground = ground + texture[..., None] * (rng.uniform(6, 20) * rng.uniform(-1, 1, 3)).astype(np.float32)
     return Image.fromarray(ground.clip(0, 255).astype(np.uint8))
 
 
 def _place(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
     """An outline stretched, turned, scaled and moved: (points, 2) in fractions of the image."""
-    stretch = math.exp(rng.uniform(-1, 1) * math.log(1.6))  # aspect ratios up to 1.6² : 1
+    stretch = math.exp(rng.uniform(-1, 1) * math.log(1.45))  # aspect ratios up to 1.45² : 1
     angle = rng.uniform(0, 2 * math.pi)
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
     corners = (outline * (stretch, 1 / stretch)) @ turn.T
     corners -= (corners.min(axis=0) + corners.max(axis=0)) / 2
-    longer = 0.05 + 0.85 * rng.beta(1.1, 2.2)  # the box's longer side: small objects are common, tiny ones are not
+    longer = 0.05 + 0.85 * rng.beta(1.5, 2.2)  # the box's longer side: small objects are common, tiny ones are not
     corners *= longer / np.ptp(corners, axis=0).max()
     reach = np.ptp(corners, axis=0) / 2
     return corners + rng.uniform(reach, 1 - reach)
@@ -230,7 +234,7 @@ def _paint(rng: np.random.Generator, canvas: Image.Image, corners: np.ndarray) -
     right, bottom = min(right, size), min(bottom, size)
     ground = np.asarray(canvas.crop((left, top, right, bottom)), np.float32).mean(axis=(0, 1))
     colour = rng.integers(0, 256, 3)
-    while np.abs(colour - ground).sum() < 150:
+    while np.abs(colour - ground).sum() < 200:
         colour = rng.integers(0, 256, 3)
     mask = Image.new("L", (4 * (right - left), 4 * (bottom - top)))
     ImageDraw.Draw(mask).polygon([tuple(p) for p in (corners - (left, top)) * 4], fill=255)
@@ -240,6 +244,8 @@ def _paint(rng: np.random.Generator, canvas: Image.Image, corners: np.ndarray) -
 
 
 # --- real pictures --------------------------------------------------------------------------------------------------
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what pillow raises for a bad file
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
@@ -251,7 +257,7 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
         raise ValueError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise ValueError(f"{path}: a folder, not a picture; name the pictures in it") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: not a picture that can be read ({error}); replace or remove the file") from None
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 
@@ -270,7 +276,7 @@ def read_annotation(path: Path) -> Annotation:
         text = path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file, but the image set names it; restore it or take its name out") from None
-    if b"<!DOCTYPE" in text or b"<!ENTITY" in text:
+    if re.search(rb"<!DOCTYPE|<!ENTITY", text.replace(b"\0", b"")):  # without zeros, so that UTF-16 hides nothing
         raise ValueError(f"{path}: declares a document type or entities, which annotations never need; refused")
     try:
         root = ElementTree.fromstring(text)
@@ -328,16 +334,17 @@ class VOCFolder(Dataset):
         self.items = []
         for name, annotation in zip(names, annotations):
             path = self.root / "JPEGImages" / f"{name}.jpg"
-            keep = self._check(name, path, annotation, difficult)
-            if len(keep) < len(annotation.names) and (np.ptp(annotation.boxes.reshape(-1, 2, 2), axis=1) == 0).any():
+            real = self._check(name, path, annotation)
+            if not real.all():
                 flat.append(f"{name}.xml")
+            keep = [i for i in np.flatnonzero(real) if difficult or not annotation.difficult[i]]
             labels = [self.classes.index(annotation.names[i]) + 1 for i in keep]
             self.items.append((path, annotation.boxes[keep], labels, [annotation.difficult[i] for i in keep]))
         if flat:
             warnings.warn(f"{self.root}: dropped boxes without area in {', '.join(flat)}", stacklevel=2)
 
-    def _check(self, name: str, path: Path, annotation: Annotation, difficult: bool) -> list[int]:
-        """Indices of the objects to keep; raises for what cannot be."""
+    def _check(self, name: str, path: Path, annotation: Annotation) -> Bool[np.ndarray, " G"]:
+        """Which objects have an area inside their picture; raises for what cannot be."""
         unknown = sorted(set(annotation.names) - set(self.classes))
         if unknown:
             raise ValueError(
@@ -349,8 +356,8 @@ class VOCFolder(Dataset):
                 width, height = ImageOps.exif_transpose(picture).size if picture.getexif().get(0x0112) else picture.size
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file, but the image set names it") from None
-        except OSError as error:
-            raise ValueError(f"{path}: not a picture that can be read ({error})") from None
+        except UNREADABLE as error:
+            raise ValueError(f"{path}: not a picture that can be read ({error}); replace or remove the file") from None
         limits = np.array([width, height, width, height])
         for box in annotation.boxes:  # VOC counts pixels from 1, so that a box may end on the width itself
             if box.min() < 0 or (box > limits + 1).any():
@@ -358,8 +365,8 @@ class VOCFolder(Dataset):
                     f"{self.root / 'Annotations' / name}.xml: the box {box.tolist()} reaches outside the picture of "
                     f"{width} × {height} pixels; mend the box, or the picture is not the annotated one"
                 )
-        sides = annotation.boxes[:, 2:] - annotation.boxes[:, :2]
-        return [i for i in range(len(sides)) if sides[i].min() > 0 and (difficult or not annotation.difficult[i])]
+        boxes = np.minimum(annotation.boxes, limits)
+        return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -402,16 +409,17 @@ def download_bccd(root: Path, fetch: Callable[[str], bytes] | None = None) -> No
     """Download BCCD into ``root``, which appears only once its content is verified."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(fetch(BCCD_URL) if fetch else urllib.request.urlopen(BCCD_URL).read()))
-    except (OSError, zipfile.BadZipFile) as error:
+        contents = {entry.filename: archive.read(entry) for entry in archive.infolist() if not entry.is_dir()}
+    except (OSError, HTTPException, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{BCCD_URL}: cannot be downloaded ({error}); try again, or put BCCD into {root}") from None
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    for entry in archive.infolist():
-        parts = Path(entry.filename).parts
-        if not entry.is_dir() and "BCCD" in parts and ".." not in parts:
+    for name, content in contents.items():
+        parts = Path(name).parts
+        if "BCCD" in parts and ".." not in parts:
             target = partial.joinpath(*parts[parts.index("BCCD") + 1 :])
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(archive.read(entry))
+            target.write_bytes(content)
     found = content_sha256(partial)
     if found != BCCD_SHA256:
         raise ValueError(f"{partial}: content is not BCCD's as published (sha256 {found}, expected {BCCD_SHA256})")

@@ -35,7 +35,8 @@ class SSDSpec:
     sizes: tuple[float, ...]
     ratios: tuple[tuple[float, ...], ...]
     extras: tuple[ExtraLayer, ...]
-    extra_box: bool = True  # the √(sizes[k] · sizes[k+1]) box
+    extra_square: bool = True  # the box of side √(sizes[k] · sizes[k+1])
+    # What follows belongs to later chapters.
     variances: tuple[float, float] = (0.1, 0.2)  # units of the offsets: of the centre, of the size
     mean: tuple[float, float, float] = (123 / 255, 117 / 255, 104 / 255)  # red, green, blue, in [0, 1]
     std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
@@ -58,14 +59,15 @@ class SSDSpec:
     @property
     def boxes_per_cell(self) -> tuple[int, ...]:
         """Number of default boxes at a cell of each level."""
-        return tuple(1 + self.extra_box + 2 * len(ratios) for ratios in self.ratios)
+        return tuple(1 + self.extra_square + 2 * len(ratios) for ratios in self.ratios)
 
 
 def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int) -> tuple[float, ...]:
     """Sizes as the authors' code computes them, in pixels; ``first``, ``low`` and ``high`` in percent of the image.
 
-    Level 0 is special (``first``). The others start at ``low`` and climb in steps of whole percent, floored, so that
-    the last need not reach ``high``. One more step closes the list. Paper: section 2.2, eq. 4, which does not floor.
+    Level 0 stands apart (``first``). The others start at ``low`` and climb to ``high`` in steps of whole percent,
+    floored, so that the last need not reach it. One more step closes the list. Paper: section 2.2, eq. 4 with
+    m = levels - 1, because level 0 takes no part; it does not floor.
     """
     step = (high - low) // (levels - 2)
     percents = [first] + [low + k * step for k in range(levels)]
@@ -117,24 +119,24 @@ SSD300_TORCHVISION = replace(
 )
 LITE = SSDSpec(
     name="LITE",
-    image_size=128,
+    image_size=96,
     base="lite",
-    maps=(16, 8, 4, 2, 1),
-    steps=(8, 16, 32, 64, 128),
-    sizes=(10, 24, 44, 68, 96, 128),
-    ratios=((2,), (2, 3), (2, 3), (2, 3), (2,)),
+    maps=(24, 12, 6, 3, 2, 1),
+    steps=(4, 8, 16, 32, 48, 96),
+    sizes=(8, 18, 34, 54, 72, 86, 104),
+    ratios=((), (2,), (2, 3), (2, 3), (2,), (2,)),
     extras=(ExtraLayer(64, 128, 3, 2, 1), ExtraLayer(64, 128, 3, 2, 1), ExtraLayer(64, 128, 3, 2, 1)),
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
     antialias=True,
 )
-LITE_256 = replace(  # for photographs
+LITE_192 = replace(  # for photographs
     LITE,
-    name="LITE_256",
-    image_size=256,
-    maps=(32, 16, 8, 4, 2),
-    steps=(8, 16, 32, 64, 128),
-    sizes=(20, 48, 88, 136, 192, 256),
+    name="LITE_192",
+    image_size=192,
+    maps=(48, 24, 12, 6, 3, 2),
+    steps=(4, 8, 16, 32, 64, 96),
+    sizes=(12, 24, 48, 84, 120, 156, 192),
 )
 
 
@@ -152,8 +154,9 @@ def box_shapes(spec: SSDSpec, level: int) -> Float[Tensor, "shapes 2"]:
     """Widths and heights of the default boxes at one cell of a level, in fractions of the image."""
     size, next_size = spec.sizes[level], spec.sizes[level + 1]
     shapes = [(size, size)]
-    if spec.extra_box:
-        shapes += [((size * next_size) ** 0.5,) * 2]
+    if spec.extra_square:
+        side = (size * next_size) ** 0.5
+        shapes += [(side, side)]
     for ratio in spec.ratios[level]:
         long, short = size * ratio**0.5, size / ratio**0.5
         shapes += [(long, short), (short, long)]

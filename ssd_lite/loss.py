@@ -40,8 +40,7 @@ def multibox_loss(
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
-    cross_entropy = F.cross_entropy(logits.float().flatten(0, 1), target_labels.flatten(), reduction="none")  # (B·A,)
-    cross_entropy = cross_entropy.view_as(target_labels)  # (B, A)
+    cross_entropy = F.cross_entropy(logits.float().transpose(1, 2), target_labels, reduction="none")  # (B, A)
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 

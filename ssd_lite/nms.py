@@ -29,7 +29,7 @@ def suppress(
 
     Args:
         boxes: xyxy, each image's in descending order of score.
-        labels: 1..C; 0 marks padding, which neither survives nor suppresses.
+        labels: 1..C; 0 marks padding, which comes last and neither survives nor suppresses.
         iou_threshold: a box is suppressed by a surviving, higher-scored box of its class with an IoU above this.
     """
     method = suppress_in_order if boxes.device.type == "cpu" else suppress_at_once
@@ -57,20 +57,18 @@ def suppress_at_once(
 def suppress_in_order(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """:func:`suppress` for a CPU: torchvision's sequential kernel, called once.
+    """:func:`suppress` for a CPU: torchvision's sequential kernel, called once for each image.
 
-    Boxes of different images or classes are moved so far apart that they cannot overlap; in double precision, so that
-    the move does not change an IoU.
+    Its cost grows with the square of what a call is given, so images stay apart; one call serves all classes. Boxes of
+    different classes are moved so far apart that they cannot overlap, in double precision, so that no IoU changes.
     """
-    image, place = (labels > 0).nonzero(as_tuple=True)  # (N,), (N,)
-    candidates, label = boxes[image, place].double(), labels[image, place]
-    if len(candidates) == 0:
-        return torch.zeros_like(labels, dtype=torch.bool)
-    spread = candidates.max() - candidates.min() + 1
-    group = image * (labels.max() + 1) + label  # (N,)
-    survivors = torchvision.ops.nms(candidates + (group * spread)[:, None], -place.double(), iou_threshold)
+    spread = boxes.double().max() - boxes.double().min() + 1 if boxes.numel() else 0
+    apart = boxes.double() + (labels * spread)[:, :, None]  # (B, K, 4)
+    order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # in place of scores: they descend already
     keep = torch.zeros_like(labels, dtype=torch.bool)
-    keep[image[survivors], place[survivors]] = True
+    for image, candidates in enumerate((labels > 0).sum(dim=1).tolist()):  # padding comes last
+        survivors = torchvision.ops.nms(apart[image, :candidates], order[:candidates], iou_threshold)
+        keep[image, survivors] = True
     return keep
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import NOISE, augment
+from ssd_lite.augment import NOISE, augment_batch
 from ssd_lite.checkpoint import read, save, write_atomically
 from ssd_lite.data import Batch, Resized, batches, collate
 from ssd_lite.encoding import encode
@@ -95,8 +95,8 @@ def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
         {"params": others, "weight_decay": 0, "factor": 2 if recipe.optimiser == "sgd" else 1},
     ]
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
 
 
 def training_loss(
@@ -112,7 +112,7 @@ def training_loss(
     """
     images, boxes, labels = batch.images.float(), batch.boxes, batch.labels
     if recipe.augment:
-        images, boxes, labels = augment(images, boxes, labels, noise, model.mean * 255, model.spec.image_size)
+        images, boxes, labels = augment_batch(images, boxes, labels, noise, model.mean * 255, model.spec.image_size)
     images = model.normalise(images).contiguous(memory_format=torch.channels_last)
     on = torch.autocast(images.device.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
     with on:

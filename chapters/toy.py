@@ -28,7 +28,7 @@ SPEC = SSDSpec(
     sizes=(8, 8, 16, 16),
     ratios=((), (4,), ()),
     extras=(),
-    extra_box=False,
+    extra_square=False,
 )
 
 

@@ -54,7 +54,7 @@ class Data(NamedTuple):
 def open_data(name: str, root: Path, size: int, download: bool) -> Data:
     """Data by the name that the command line gives them."""
     if name == "shapes":
-        return Data(Shapes(6000, seed=0, size=size), Shapes(500, seed=1, size=size), Shapes.classes)
+        return Data(Shapes(8000, seed=0, size=size), Shapes(500, seed=1, size=size), Shapes.classes)
     if name == "bccd":
         train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
     elif name == "voc":
@@ -252,7 +252,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--batch-size", type=int, help="pictures in a batch, of all processes together")
     added.add_argument("--learning-rate", type=float, help="the largest of the schedule")
     added.add_argument("--seed", type=int, help="another seed, other weights, order and augmentation")
-    added.add_argument("--augment", action=argparse.BooleanOptionalAction, help="the paper's augmentation")
+    added.add_argument("--augment", choices=("paper", "mirror", "none"), help="how training pictures are varied")
     added.add_argument("--pretrained", action="store_true", help="VGG16 as trained on ImageNet (528 MB, downloaded)")
     added.add_argument("--precision", choices=("fp32", "bf16"), help="of the network; bf16 pays on recent GPUs")
     added.add_argument("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the network")

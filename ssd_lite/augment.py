@@ -47,6 +47,19 @@ def augment_batch(
     return look_through(images, window, mirrored, mean, size), boxes, labels
 
 
+def mirror_batch(
+    images: Float[Tensor, "B 3 H W"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    noise: Float[Tensor, "B noise"],
+) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
+    """Every second picture mirrored, and nothing else: for data that are plentiful. Arguments as for the whole."""
+    mirrored = noise[:, -1:] < 0.5  # (B, 1)
+    images = torch.where(mirrored[:, :, None, None], images.flip(3), images)
+    whole = boxes.new_tensor([0, 0, 1, 1]).expand(len(boxes), -1)
+    return images, *move_boxes(boxes, labels, whole, mirrored)
+
+
 def expand(noise: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
     """Windows up to 4 × as wide and high as their picture, for every second picture; else the picture itself.
 

@@ -134,7 +134,7 @@ OUTLINES = {
 class Shapes(Dataset):
     """Drawn scenes, endless and always the same: scene ``i`` of a seed depends on ``(seed, i)`` alone.
 
-    Each has 0 to 7 objects of five classes, turned and stretched, from 5 % to 90 % of the image, on textured or shaded
+    Each has 0 to 6 objects of five classes, turned and stretched, from 5 % to 90 % of the image, on textured or shaded
     ground, with noise, some partly hidden by a later one. A box is that of the whole object, also of its hidden part.
 
     Args:
@@ -157,7 +157,7 @@ class Shapes(Dataset):
         rng = np.random.default_rng([self.seed, index])
         canvas = _background(rng, self.size)
         boxes, labels = [], []
-        wanted = 0 if rng.random() < 0.06 else int(rng.integers(1, 8))
+        wanted = 0 if rng.random() < 0.06 else int(rng.integers(1, 7))
         for _ in range(5 * wanted):
             if len(boxes) == wanted:
                 break
@@ -210,7 +210,7 @@ def _place(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
     corners = (outline * (stretch, 1 / stretch)) @ turn.T
     corners -= (corners.min(axis=0) + corners.max(axis=0)) / 2
-    longer = 0.05 + 0.85 * rng.beta(1.5, 2.2)  # the box's longer side: small objects are common, tiny ones are not
+    longer = 0.05 + 0.85 * rng.beta(1.6, 1.8)  # the box's longer side; what does not fit is drawn anew
     corners *= longer / np.ptp(corners, axis=0).max()
     reach = np.ptp(corners, axis=0) / 2
     return corners + rng.uniform(reach, 1 - reach)

@@ -44,11 +44,14 @@ def multibox_loss(
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 
-    distance = F.smooth_l1_loss(offsets.float(), target_offsets, reduction="none").sum(dim=2)  # (B, A)
+    # Background has no offsets to learn. It is told what it says already: distance and gradient are 0, whatever its target.
+    # A mask afterwards would hide a NaN from the loss, but not from the gradient.
+    wanted = torch.where(positive[:, :, None], target_offsets, offsets.detach().float())  # (B, A, 4)
+    distance = F.smooth_l1_loss(offsets.float(), wanted, reduction="none")  # (B, A, 4)
     if normaliser is None:
         normaliser = positive.sum().clamp(min=1)  # an image without objects must not give 0/0
     classification = torch.where(positive | negative, cross_entropy, 0).sum() / normaliser
-    localisation = torch.where(positive, distance, 0).sum() / normaliser
+    localisation = distance.sum() / normaliser
     return MultiBoxLoss(classification + localisation, classification, localisation, positive.sum(), negative.sum())
 
 

@@ -52,8 +52,7 @@ def average_precision(
     if method not in ("11-point", "coco"):
         raise ValueError(f"method: expected 'area', '11-point' or 'coco', got {method!r}")
     levels = np.arange(11) / 10 if method == "11-point" else COCO_RECALLS
-    # VOC's own code compares with ">=" in double precision; the tolerance keeps 3/10 >= 0.3 true.
-    places = np.searchsorted(recall, levels - (1e-12 if method == "11-point" else 0), side="left")
+    places = np.searchsorted(recall, levels)  # the first detection to reach each recall
     return float(np.append(envelope, 0)[np.minimum(places, len(envelope))].mean())
 
 
@@ -175,13 +174,14 @@ def objects(sample: Sample) -> Objects:
 
 
 def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: int) -> dict[str, float]:
-    """COCO's AP (mean over IoU 0.5:0.95), AP50, AP75 and AP by size, from the best 100 detections of each image."""
+    """COCO's AP (mean over IoU 0.5:0.95), AP50, AP75 and AP by size, from 100 detections a class and image."""
     ap = {size: np.full((classes, len(COCO_THRESHOLDS)), np.nan) for size in COCO_SIZES}
     for label in range(1, classes + 1):
         chosen = [of_class(f, r, label, limit=100) for f, r in zip(found, real)]
         for size, (low, high) in COCO_SIZES.items():
             verdicts = [match_coco(f, r, (low, high)) for f, r in chosen]
-            counted = [((area(r.boxes) >= low) & (area(r.boxes) <= high) & ~r.ignored).numpy() for _, r in chosen]
+            areas = [area(r.boxes.double()) for _, r in chosen]
+            counted = [((a >= low) & (a <= high) & ~r.ignored).numpy() for a, (_, r) in zip(areas, chosen)]
             for t in range(len(COCO_THRESHOLDS)):
                 ap[size][label - 1, t] = _score([v[t] for v in verdicts], chosen, counted, "coco")
     return {

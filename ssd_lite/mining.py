@@ -12,6 +12,8 @@ def hard_negatives(
 
     An image without positives gets none. Ties go to the first box. Paper: section 2.2, "Hard negative mining".
 
+    A fraction of a box counts as a whole one.
+
     One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first k", and scattered back.
     """
     quota = (ratio * positive.sum(dim=1, keepdim=True)).clamp(max=(~positive).sum(dim=1, keepdim=True))  # (B, 1)

@@ -81,24 +81,20 @@ class LiteBase(nn.Module):
     The first convolution reads patches of 6 × 6 pixels, 4 apart: full resolution is where a CPU would spend its time.
     """
 
-    channels = (32, 64, 128)
+    channels = (48, 64, 128)
 
     def __init__(self):
         super().__init__()
-        self.stride4 = nn.Sequential(*normed_convolution(3, 32, 6, 4, 1), *normed_convolution(32, 32, 3, 1, 1))
-        self.stride8 = nn.Sequential(
-            *normed_convolution(32, 64, 3, 2, 1),
-            *normed_convolution(64, 64, 3, 1, 1),
-            *normed_convolution(64, 64, 3, 1, 1),
+        self.stride4 = nn.Sequential(
+            *normed_convolution(3, 32, 6, 4, 1),
+            *normed_convolution(32, 48, 3, 1, 1),
+            *normed_convolution(48, 48, 3, 1, 1),
         )
-        self.stride16 = nn.Sequential(
-            *normed_convolution(64, 128, 3, 2, 1),
-            *normed_convolution(128, 128, 3, 1, 1),
-            *normed_convolution(128, 128, 3, 1, 1),
-        )
+        self.stride8 = nn.Sequential(*normed_convolution(48, 64, 3, 2, 1), *normed_convolution(64, 64, 3, 1, 1))
+        self.stride16 = nn.Sequential(*normed_convolution(64, 128, 3, 2, 1), *normed_convolution(128, 128, 3, 1, 1))
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        stride4 = self.stride4(images)  # (B, 32, H/4, W/4)
+        stride4 = self.stride4(images)  # (B, 48, H/4, W/4)
         stride8 = self.stride8(stride4)  # (B, 64, H/8, W/8)
         return [stride4, stride8, self.stride16(stride8)]  # (B, 128, H/16, W/16)
 

@@ -62,8 +62,9 @@ def suppress_in_order(
     Its cost grows with the square of what a call is given, so images stay apart; one call serves all classes. Boxes of
     different classes are moved so far apart that they cannot overlap, in double precision, so that no IoU changes.
     """
-    spread = boxes.double().max() - boxes.double().min() + 1 if boxes.numel() else 0
-    apart = boxes.double() + (labels * spread)[:, :, None]  # (B, K, 4)
+    boxes = boxes.double().clamp(-1e6, 1e6)  # one wild box must not cost the others their precision
+    spread = boxes.max() - boxes.min() + 1 if boxes.numel() else 0
+    apart = boxes + (labels * spread)[:, :, None]  # (B, K, 4)
     order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # in place of scores: they descend already
     keep = torch.zeros_like(labels, dtype=torch.bool)
     for image, candidates in enumerate((labels > 0).sum(dim=1).tolist()):  # padding comes last
@@ -134,13 +135,15 @@ def detect(
         return []
     training = model.training
     model.eval()
-    logits, offsets = model(model.preprocess(images))
-    model.train(training)
+    try:
+        logits, offsets = model(model.preprocess(images))
+    finally:
+        model.train(training)
     boxes, scores, labels = postprocess(
         logits, offsets, model.default_boxes, model.spec, score_threshold, iou_threshold, per_class, per_image
     )
     size = torch.tensor([[*image.shape[:0:-1]] * 2 for image in images])  # (B, 4): W, H, W, H
-    finite = (logits.isfinite().all() & offsets.isfinite().all()).cpu()
+    finite = (logits.isfinite().all() & offsets.isfinite().all() & boxes.isfinite().all()).cpu()
     boxes, scores, labels = boxes.cpu() * size[:, None], scores.cpu(), labels.cpu()
     if not finite:
         raise ValueError("logits: the network answers with NaN or infinity; its weights or its images are damaged")

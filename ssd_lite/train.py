@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import NOISE, augment_batch
+from ssd_lite.augment import NOISE, augment_batch, mirror_batch
 from ssd_lite.checkpoint import read, save, write_atomically
 from ssd_lite.data import Batch, Resized, batches, collate
 from ssd_lite.encoding import encode
@@ -43,7 +43,7 @@ class Recipe:
     milestones: tuple[float, ...] = (2 / 3, 5 / 6)  # in fractions of the steps
     warmup: int = 0  # steps in which the learning rate climbs from 0
     clip_norm: float = math.inf  # largest length of the gradient
-    augment: bool = True
+    augment: str = "paper"  # or "mirror", or "none"
     threshold: float = 0.5  # matching
     negative_ratio: float = 3  # mining
     precision: str = "fp32"  # or "bf16": autocast of the network, boxes and loss stay fp32
@@ -54,6 +54,7 @@ class Recipe:
 
     def __post_init__(self):
         allowed = {"optimiser": ("sgd", "adamw"), "schedule": ("multistep", "cosine"), "precision": ("fp32", "bf16")}
+        allowed["augment"] = ("paper", "mirror", "none")
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}")
@@ -71,11 +72,11 @@ LITE_RECIPE = Recipe(
     schedule="cosine",
     warmup=100,
     clip_norm=10,
-    augment=False,
+    augment="mirror",
     evaluate_every=500,
     save_every=250,
 )
-REAL_RECIPE = replace(LITE_RECIPE, steps=2_500, augment=True)  # photographs are few: augmentation makes them many
+REAL_RECIPE = replace(LITE_RECIPE, steps=2_500, augment="paper")  # photographs are few: augmentation makes them many
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -111,8 +112,10 @@ def training_loss(
     ``network`` is ``model``, or ``model`` compiled or spread over processes.
     """
     images, boxes, labels = batch.images.float(), batch.boxes, batch.labels
-    if recipe.augment:
+    if recipe.augment == "paper":
         images, boxes, labels = augment_batch(images, boxes, labels, noise, model.mean * 255, model.spec.image_size)
+    elif recipe.augment == "mirror":
+        images, boxes, labels = mirror_batch(images, boxes, labels, noise)
     images = model.normalise(images).contiguous(memory_format=torch.channels_last)
     on = torch.autocast(images.device.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
     with on:

@@ -170,7 +170,7 @@ class Shapes(Dataset):
             boxes.append(box)
             labels.append(label + 1)
         noise = rng.standard_normal((self.size, self.size, 3), dtype=np.float32)
-        pixels = np.asarray(canvas, dtype=np.float32) + np.float32(rng.uniform(0, 8)) * noise
+        pixels = np.asarray(canvas, dtype=np.float32) + np.float32(rng.uniform(0, 6)) * noise
         return Sample(
             image=torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)).permute(2, 0, 1).contiguous(),
             boxes=torch.tensor(np.array(boxes), dtype=torch.float32).view(-1, 4),
@@ -210,7 +210,7 @@ def _place(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
     corners = (outline * (stretch, 1 / stretch)) @ turn.T
     corners -= (corners.min(axis=0) + corners.max(axis=0)) / 2
-    longer = 0.05 + 0.85 * rng.beta(1.6, 1.8)  # the box's longer side; what does not fit is drawn anew
+    longer = 0.05 + 0.85 * rng.beta(1.8, 1.8)  # the box's longer side; what does not fit is drawn anew
     corners *= longer / np.ptp(corners, axis=0).max()
     reach = np.ptp(corners, axis=0) / 2
     return corners + rng.uniform(reach, 1 - reach)
@@ -234,7 +234,7 @@ def _paint(rng: np.random.Generator, canvas: Image.Image, corners: np.ndarray) -
     right, bottom = min(right, size), min(bottom, size)
     ground = np.asarray(canvas.crop((left, top, right, bottom)), np.float32).mean(axis=(0, 1))
     colour = rng.integers(0, 256, 3)
-    while np.abs(colour - ground).sum() < 200:
+    while np.abs(colour - ground).sum() < 240:
         colour = rng.integers(0, 256, 3)
     mask = Image.new("L", (4 * (right - left), 4 * (bottom - top)))
     ImageDraw.Draw(mask).polygon([tuple(p) for p in (corners - (left, top)) * 4], fill=255)

@@ -44,8 +44,8 @@ def multibox_loss(
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 
-    # Background has no offsets to learn. It is told what it says already: distance and gradient are 0, whatever its target.
-    # A mask afterwards would hide a NaN from the loss, but not from the gradient.
+    # Background has no offsets to learn: it is told what it says already, so distance and gradient are 0, whatever its
+    # target. A mask afterwards would hide a NaN from the loss, but not from the gradient.
     wanted = torch.where(positive[:, :, None], target_offsets, offsets.detach().float())  # (B, A, 4)
     distance = F.smooth_l1_loss(offsets.float(), wanted, reduction="none")  # (B, A, 4)
     if normaliser is None:

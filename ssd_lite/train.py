@@ -61,6 +61,8 @@ class Recipe:
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "evaluate_every", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        if self.seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
 
 
 PAPER = Recipe(steps=120_000, evaluate_every=5_000, save_every=1_000)  # VOC07+12, section 3.1 and the authors' code
@@ -226,8 +228,11 @@ class Log:
     def add(self, row: dict[str, float]) -> None:
         """Append a line; a column that is missing stays empty."""
         self.rows.append(row)
-        with open(self.path, "a") as file:
-            file.write(self._line(row) + "\n")
+        try:
+            with open(self.path, "a") as file:
+                file.write(self._line(row) + "\n")
+        except OSError as error:
+            raise OSError(f"{self.path}: cannot be written ({error.strerror}); make room, then resume") from None
 
     def _line(self, row: dict[str, float]) -> str:
         return ",".join(f"{row[name]:.6g}" if name in row else "" for name in self.columns)
@@ -237,9 +242,8 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
     """The lines of a ``log.csv``, empty columns left out; none if there is no file."""
     if not Path(path).exists():
         return []
-    with open(path, newline="") as file:
-        whole = [row for row in csv.DictReader(file) if None not in row.values()]
-    return [{name: float(value) for name, value in row.items() if value} for row in whole]
+    whole, _, _ = Path(path).read_text().rpartition("\n")  # what follows the last line's end has been torn by a kill
+    return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(whole.splitlines())]
 
 
 def save_progress(
@@ -257,10 +261,15 @@ def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Reci
     if not path.exists():
         return 0, -1.0
     saved, extra, about = read(path)
+    try:
+        recipe_then = Recipe(**{**about["recipe"], "milestones": tuple(about["recipe"]["milestones"])})
+        step, best = about["step"], about["best"]
+    except (KeyError, TypeError):
+        raise ValueError(f"{path}: not left by a run, or by another version's; name another run folder") from None
     for name, theirs, ours in (
         ("spec", saved.spec, model.spec),
         ("classes", saved.classes, model.classes),
-        ("recipe", Recipe(**{**about["recipe"], "milestones": tuple(about["recipe"]["milestones"])}), recipe),
+        ("recipe", recipe_then, recipe),
     ):
         if theirs != ours:
             raise ValueError(f"{path}: was trained with {name} {theirs}, not {ours}; name another run folder")
@@ -272,7 +281,7 @@ def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Reci
         like = parameters[int(i)]
         state[int(i)][name] = torch.empty_like(like).copy_(x) if x.shape == like.shape else x
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return about["step"], about["best"]
+    return step, best
 
 
 def train_step(
@@ -290,14 +299,15 @@ def train_step(
     return loss, length
 
 
-def numbers(loss: MultiBoxLoss, length: Tensor, step: int, recipe: Recipe, run: Path) -> dict[str, float]:
+def numbers(model: SSD, loss: MultiBoxLoss, length: Tensor, step: int, recipe: Recipe, run: Path) -> dict[str, float]:
     """A step's numbers for the log, read from the device. Raises ``FloatingPointError`` if one is not a number."""
-    values = torch.stack([loss.total, loss.classification, loss.localisation, length]).tolist()
+    largest = torch.stack([p.detach().abs().max() for p in model.parameters()]).max()  # as the step has left them
+    values = torch.stack([loss.total, loss.classification, loss.localisation, length, largest]).tolist()
     row = dict(zip(("loss", "classification", "localisation", "gradient_norm"), values))
     row = {"step": step, "learning_rate": learning_rate(step - 1, recipe), **row}
     if not all(map(math.isfinite, values)):
         raise FloatingPointError(
-            f"step {step}: the loss is not finite any more ({row}). Lower the learning rate, lengthen the warm-up or "
+            f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the warm-up or "
             f"clip the gradient, and look at the data; the last good checkpoint is {run / 'last.safetensors'}"
         )
     return row
@@ -356,7 +366,7 @@ def fit(
         evaluating, saving = (step % n == 0 or step == recipe.steps for n in (recipe.evaluate_every, recipe.save_every))
         if not (evaluating or saving or step % 20 == 0):
             continue  # looking at numbers makes the host wait for the device: not at every step
-        row = numbers(loss, length, step, recipe, run)
+        row = numbers(model, loss, length, step, recipe, run)
         if not leads:
             continue
         row["images_per_second"] = (step - looked_at) * recipe.batch_size / (time.monotonic() - clock)

@@ -17,6 +17,7 @@ from ssd_lite.augment import (
     expand,
     inside,
     look_through,
+    mirror_batch,
     move_boxes,
     shift_colour,
 )
@@ -163,6 +164,17 @@ def test_mirrored_twice_is_not_mirrored():
     assert not torch.allclose(once, boxes)
     mirrored = look_through(images, WHOLE, YES, MEAN, SIZE)
     torch.testing.assert_close(mirrored, images.flip(3), rtol=0, atol=0.01)
+
+
+def test_mirroring_alone_is_the_mirror_of_the_whole():
+    images, boxes, labels = scenes(8)
+    noise = nothing_happens(8)
+    noise[::2, -1] = 0
+    for a, b in zip(
+        mirror_batch(images, boxes, labels, noise), augment_batch(images, boxes, labels, noise, MEAN, SIZE)
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=0.01 if a.dim() == 4 else 1e-6)
+    assert torch.equal(mirror_batch(images, boxes, labels, noise)[0][0], images[0].flip(2))
 
 
 def test_what_lies_outside_a_picture_is_the_mean():

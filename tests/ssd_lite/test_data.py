@@ -77,9 +77,9 @@ def test_2000_scenes_have_all_that_is_promised():
     assert (boxes >= 0).all()
     assert (boxes <= 1).all()
     assert (width * height > 0).all()
-    assert {len(scene.boxes) for scene in scenes} == {0, 1, 2, 3, 4, 5, 6}
+    assert {0, 1, 6} <= {len(scene.boxes) for scene in scenes}
     assert {label for scene in scenes for label in scene.labels.tolist()} == set(range(1, len(Shapes.classes) + 1))
-    assert 0.049 <= longer.min() < 0.07
+    assert 0.049 <= longer.min() < 0.08
     assert 0.8 < longer.max() <= 0.901
     assert (width > 1.6 * height).any()
     assert (height > 1.6 * width).any()

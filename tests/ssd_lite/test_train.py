@@ -33,7 +33,7 @@ from ssd_lite.train import (
     training_loss,
 )
 
-SMALL = replace(LITE_RECIPE, steps=6, batch_size=4, evaluate_every=3, save_every=2, warmup=0, augment=True)
+SMALL = replace(LITE_RECIPE, steps=6, batch_size=4, evaluate_every=3, save_every=2, warmup=0, augment="paper")
 
 
 def lite(seed=0, classes=Shapes.classes):
@@ -63,7 +63,14 @@ def same_weights(a, b):
 @pytest.mark.parametrize(
     "name, value",
     [
-        *(("optimiser", "adam"), ("schedule", "linear"), ("precision", "fp16"), ("steps", 0), ("batch_size", -1)),
+        *(
+            ("optimiser", "adam"),
+            ("schedule", "linear"),
+            ("augment", "all"),
+            ("precision", "fp16"),
+            ("steps", 0),
+            ("batch_size", -1),
+        ),
         *(("learning_rate", 0), ("learning_rate", math.nan), ("clip_norm", 0), ("save_every", 0), ("seed", -1)),
         *(("evaluate_every", 0),),
     ],
@@ -121,7 +128,7 @@ def test_the_gradient_is_clipped_and_its_own_length_is_told():
 
 
 def test_30_steps_on_one_batch_learn_it():
-    model, recipe = lite(), replace(SMALL, steps=60, augment=False, learning_rate=3e-3, schedule="multistep")
+    model, recipe = lite(), replace(SMALL, steps=60, augment="none", learning_rate=3e-3, schedule="multistep")
     optimiser, scenes = make_optimiser(model, recipe), batch()
     losses = [train_step(model, model, optimiser, scenes, step, recipe)[0].total.item() for step in range(30)]
     assert losses[-1] < losses[0] / 3

@@ -1,1 +1,17 @@
-"""The Single Shot MultiBox Detector, made of the pieces that the book teaches: one module per chapter."""
+"""The Single Shot MultiBox Detector, made of the pieces that the book teaches: one module per chapter.
+
+Three lines find the objects in a picture: load a model, detect, draw::
+
+    from ssd_lite import detect, draw, load, read_image
+
+    model, image = load("runs/shapes-lite"), read_image("street.jpg")
+    [found] = detect(model, [image])
+    draw(image, found, model.classes).save("found.png")
+"""
+
+from ssd_lite.checkpoint import load
+from ssd_lite.data import read_image
+from ssd_lite.nms import detect
+from ssd_lite.plot import draw
+
+__all__ = ["detect", "draw", "load", "read_image"]

@@ -59,7 +59,7 @@ class Batch(NamedTuple):
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples and pad their objects. Looks at every box: a bad one is named here, not found later as NaN."""
     for sample in samples:
-        check_boxes(sample.boxes, f"{sample.name}: boxes")
+        check_sample(sample)
     most = max([1, *(len(sample.boxes) for sample in samples)])  # G >= 1, also when nobody has an object
     boxes = torch.zeros(len(samples), most, 4)
     labels = torch.zeros(len(samples), most, dtype=torch.int64)
@@ -67,6 +67,21 @@ def collate(samples: Sequence[Sample]) -> Batch:
         boxes[row, : len(sample.boxes)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
     return Batch(torch.stack([sample.image for sample in samples]), boxes, labels)
+
+
+def check_sample(sample: Sample) -> None:
+    """Raise ``ValueError`` that names the sample unless its boxes are fractions with area, a label above 0 for each."""
+    boxes, labels = sample.boxes, sample.labels
+    check_boxes(boxes, f"{sample.name}: boxes")
+    if boxes.numel() and (boxes.min() < 0 or boxes.max() > 1):
+        raise ValueError(
+            f"{sample.name}: boxes: expected fractions of the picture, 0 to 1, got {boxes.min():g} to {boxes.max():g}; "
+            "divide pixels by the picture's width and height"
+        )
+    if labels.shape != boxes.shape[:1] or (labels < 1).any():
+        raise ValueError(
+            f"{sample.name}: labels: expected {len(boxes)} numbers from 1 on (0 is background), got {labels}"
+        )
 
 
 class Resized(Dataset):

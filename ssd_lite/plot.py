@@ -24,9 +24,9 @@ def colour(label: int) -> str:
 
 
 def ink_on(ground: str) -> str:
-    """Black or white, whichever can be read on a colour."""
-    red, green, blue = ImageColor.getrgb(ground)
-    return "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 100 else "black"
+    """Black or white, whichever stands out more from a colour (relative luminance, as WCAG has it)."""
+    red, green, blue = ((c / 255) ** 2.2 for c in ImageColor.getrgb(ground))
+    return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18 else "black"
 
 
 def draw(

@@ -307,8 +307,9 @@ def numbers(model: SSD, loss: MultiBoxLoss, length: Tensor, step: int, recipe: R
     row = {"step": step, "learning_rate": learning_rate(step - 1, recipe), **row}
     if not all(map(math.isfinite, values)):
         raise FloatingPointError(
-            f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the warm-up or "
-            f"clip the gradient, and look at the data; the last good checkpoint is {run / 'last.safetensors'}"
+            f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the "
+            "warm-up or clip the gradient, and look at the data; the last good checkpoint is "
+            f"{run / 'last.safetensors'}"
         )
     return row
 

@@ -155,6 +155,18 @@ def test_collate_names_the_sample_with_a_bad_box(bad):
         collate([sample([[0.1, 0.1, 0.2, 0.2]]), sample([[0.1, 0.1, 0.2, 0.2], bad], name="scene 7")])
 
 
+def test_collate_refuses_pixels_where_fractions_belong():
+    with pytest.raises(ValueError, match="scene 7: boxes: expected fractions of the picture.*divide pixels"):
+        collate([sample([[10.0, 20.0, 30.0, 40.0]], name="scene 7")])
+
+
+@pytest.mark.parametrize("labels", [[0], [-1], [1, 2]])
+def test_collate_refuses_labels_that_do_not_go_with_the_boxes(labels):
+    one = sample([[0.1, 0.1, 0.2, 0.2]], name="scene 7")
+    with pytest.raises(ValueError, match="scene 7: labels: expected 1 numbers from 1 on"):
+        collate([one._replace(labels=torch.tensor(labels))])
+
+
 def test_resized_warps_pictures_and_leaves_boxes():
     scenes = Shapes(3, size=64)
     small = Resized(scenes, 32, antialias=True)

@@ -98,7 +98,6 @@ def test_detections_are_torchvisions(factor, background, monkeypatch):
         monkeypatch.setattr(layer, "forward", lambda x, answer=answer, added=added: factor * answer(x) + added)
     expected = [Detections(**found) for found in theirs([image / 255 for image in pictures()])]
     for a, b in zip(expected, detect(ours, pictures()), strict=True):
-        print(len(a.scores), a.scores[0], a.scores[-1], (a.scores > 0.5).sum(), without_partner(a, b).sum())
         assert len(a.scores) == len(b.scores) > 0
         for one, other in ((a, b), (b, a)):
             strangers = one.scores[without_partner(one, other)]

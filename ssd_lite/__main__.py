@@ -111,9 +111,12 @@ def train_command(args: argparse.Namespace) -> None:
         run = args.resume
         if not (run / "config.json").exists():
             raise ValueError(f"--resume {run}: no config.json in it; name a run's folder, runs/shapes-lite for example")
-        config = json.loads((run / "config.json").read_text())
-        args.data, args.model, args.root = config["data"], config["model"], Path(config["root"])
-        recipe = Recipe(**{**config["recipe"], "milestones": tuple(config["recipe"]["milestones"])})
+        try:
+            config = json.loads((run / "config.json").read_text())
+            args.data, args.model, args.root = config["data"], config["model"], Path(config["root"])
+            recipe = Recipe(**{**config["recipe"], "milestones": tuple(config["recipe"]["milestones"])})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{run / 'config.json'}: not what a run writes there ({error}); train anew") from None
     else:
         recipe = choose_recipe(args)
         run = agree(new_run(args))
@@ -137,7 +140,8 @@ def train_command(args: argparse.Namespace) -> None:
         evaluation = fit(model, data.train, data.test, recipe, run, device, args.workers)
     except KeyboardInterrupt:
         raise SystemExit(f"\ninterrupted; go on with: python -m ssd_lite train --resume {run}") from None
-    if leads and evaluation:
+    if leads:
+        evaluation = evaluation or measure(model, data.test)  # a run that was complete already
         record = make_record(run, model, evaluation, device, time.monotonic() - began)
         write_atomically(run / "record.json", json.dumps(record, indent=1).encode())
         print(evaluation.table())
@@ -147,12 +151,13 @@ def train_command(args: argparse.Namespace) -> None:
 def make_record(run: Path, model: SSD, evaluation: Evaluation, device: torch.device, seconds: float) -> dict:
     """What a finished run is worth remembering by; pages plot and quote it."""
     log = read_log(run / "log.csv")
+    config = json.loads((run / "config.json").read_text())
     return {
         "device": describe(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "spec": model.spec.name,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "config": json.loads((run / "config.json").read_text()),
+        "config": {name: config[name] for name in ("data", "model", "recipe")},
         "seconds": round(seconds, 1),
         "images_per_second": sorted(row["images_per_second"] for row in log)[len(log) // 2],
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
@@ -186,13 +191,15 @@ def detect_command(args: argparse.Namespace) -> None:
     """Detect objects in picture files; write each with its boxes drawn, and all in one JSON file."""
     model = load(args.weights or newest_run(), choose_device(args.device))
     args.out.mkdir(parents=True, exist_ok=True)
-    results = {}
+    results, taken = {}, {path.resolve() for path in args.images}  # a drawing never replaces a picture
     for path in args.images:
         image = read_image(path)
         [found] = detect(model, [image])
-        target = args.out / f"{path.stem}.png"
-        if target.name in {result["drawing"] for result in results.values()}:
-            target = args.out / f"{path.stem}-{len(results)}.png"
+        target, number = args.out / f"{path.stem}.png", 0
+        while target.resolve() in taken:
+            number += 1
+            target = args.out / f"{path.stem}-{number}.png"
+        taken.add(target.resolve())
         draw(image, found, model.classes, args.threshold).save(target)
         results[str(path)] = {"drawing": target.name, "detections": listed(found, model.classes, args.threshold)}
         print(f"{path}: {len(results[str(path)]['detections'])} objects, drawn in {target}")
@@ -216,6 +223,13 @@ def newest_run() -> Path:
     return found[-1].parent
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Tells an option's default where it has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def make_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     parser = argparse.ArgumentParser(
@@ -224,10 +238,9 @@ def make_parser() -> argparse.ArgumentParser:
         epilog="Start with: python -m ssd_lite train. It needs no download, and minutes on a laptop.",
     )
     commands = parser.add_subparsers(required=True, metavar="train | evaluate | detect")
-    wrap = argparse.ArgumentDefaultsHelpFormatter
 
     def command(name: str, function, summary: str, epilog: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=wrap)
+        added = commands.add_parser(name, help=summary, description=summary, epilog=epilog, formatter_class=Help)
         added.set_defaults(function=function)
         added.add_argument("--device", help="cuda, mps or cpu; by default the best there is")
         return added
@@ -283,7 +296,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         args.function(args)
     except (ValueError, OSError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        message = " ".join(str(error).split())
+        if "Original Traceback" in message:  # of a process that reads pictures; its message comes last
+            message = message.rpartition("Error: ")[2]
+        print("error:", message, file=sys.stderr)
         raise SystemExit(2) from None
 
 

@@ -67,22 +67,21 @@ class Recipe:
 
 PAPER = Recipe(steps=120_000, evaluate_every=5_000, save_every=1_000)  # VOC07+12, section 3.1 and the authors' code
 LITE_RECIPE = Recipe(  # drawn scenes: five minutes on two CPU cores
-    steps=1_700,
+    steps=2_300,
+    batch_size=16,
     optimiser="adamw",
-    learning_rate=3e-3,
+    learning_rate=2e-3,
     weight_decay=0.01,
     schedule="cosine",
     warmup=100,
     clip_norm=10,
     augment="mirror",
-    evaluate_every=340,
-    save_every=170,
+    evaluate_every=575,
+    save_every=575,
 )
 REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them many
     LITE_RECIPE,
     steps=1_000,
-    batch_size=16,
-    learning_rate=2e-3,
     augment="paper",
     evaluate_every=200,
     save_every=100,
@@ -365,33 +364,34 @@ def fit(
 
     leads = rank() == 0  # one process writes, speaks and evaluates
     log = Log(run / "log.csv", step) if leads else None
-    progress = tqdm(total=recipe.steps, initial=step, unit="step", disable=not leads, dynamic_ncols=True)
     evaluation, looked_at, clock = None, step, time.monotonic()
     model.train()
-    for batch in loader(train_data, recipe, step, workers):
-        loss, length = train_step(network, model, optimiser, batch.to(device), step, recipe)
-        step += 1
-        progress.update()
-        evaluating, saving = (step % n == 0 or step == recipe.steps for n in (recipe.evaluate_every, recipe.save_every))
-        if not (evaluating or saving or step % 20 == 0):
-            continue  # looking at numbers makes the host wait for the device: not at every step
-        row = numbers(model, loss, length, step, recipe, run)
-        if not leads:
-            continue
-        row["images_per_second"] = (step - looked_at) * recipe.batch_size / (time.monotonic() - clock)
-        progress.set_postfix({name: f"{row[name]:.2f}" for name in ("classification", "localisation")})
-        if evaluating:
-            evaluation = measure(model, test_data)
-            row["map50"] = evaluation.map50
-            progress.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
-            if evaluation.map50 > best:
-                best = evaluation.map50
-                save(run / "best.safetensors", model, step=step, map50=best, recipe=asdict(recipe))
-            if after_evaluation:
-                after_evaluation(step, evaluation)
-        log.add(row)
-        if saving:
-            save_progress(run, model, optimiser, recipe, step, best)
-        looked_at, clock = step, time.monotonic()
-    progress.close()
+    with tqdm(total=recipe.steps, initial=step, unit="step", disable=not leads, dynamic_ncols=True) as progress:
+        for batch in loader(train_data, recipe, step, workers):
+            loss, length = train_step(network, model, optimiser, batch.to(device), step, recipe)
+            step += 1
+            progress.update()
+            evaluating, saving = (
+                step % n == 0 or step == recipe.steps for n in (recipe.evaluate_every, recipe.save_every)
+            )
+            if not (evaluating or saving or step % 20 == 0):
+                continue  # looking at numbers makes the host wait for the device: not at every step
+            row = numbers(model, loss, length, step, recipe, run)
+            if not leads:
+                continue
+            row["images_per_second"] = (step - looked_at) * recipe.batch_size / (time.monotonic() - clock)
+            progress.set_postfix({name: f"{row[name]:.2f}" for name in ("classification", "localisation")})
+            if evaluating:
+                evaluation = measure(model, test_data)
+                row["map50"] = evaluation.map50
+                progress.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
+                if evaluation.map50 > best:
+                    best = evaluation.map50
+                    save(run / "best.safetensors", model, step=step, map50=best, recipe=asdict(recipe))
+                if after_evaluation:
+                    after_evaluation(step, evaluation)
+            log.add(row)
+            if saving:
+                save_progress(run, model, optimiser, recipe, step, best)
+            looked_at, clock = step, time.monotonic()
     return evaluation

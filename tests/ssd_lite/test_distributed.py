@@ -1,10 +1,12 @@
 """Two processes under torchrun train as one does with the same batch."""
 
+import re
 import socket
 
 import pytest
 import torch
-from scenes import folder_of_scenes, run
+from scenes import HOUSE, folder_of_scenes, run
+from torch.distributed.run import get_args_parser
 
 from ssd_lite.checkpoint import read
 from ssd_lite.model import SSD
@@ -13,8 +15,8 @@ from ssd_lite.train import read_log
 STEPS = 4
 
 
-def train(name, data):
-    return ["train", "--data", data, "--steps", STEPS, "--batch-size", 4, "--augment", "paper", "--run", name]
+def train(data):
+    return ["train", "--data", data, "--steps", STEPS, "--batch-size", 4, "--augment", "paper"]
 
 
 def torchrun(*arguments, cwd):
@@ -27,21 +29,19 @@ def torchrun(*arguments, cwd):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """A folder with two runs, "alone" and "together", and what the processes of the second said."""
-    folder = tmp_path_factory.mktemp("runs")
-    data = folder_of_scenes(folder / "scenes")
-    code, _, errors = run(*train("alone", data), "--device", "cpu", cwd=folder)
+    """The folders of two runs, alone and together, and what the processes of the second said."""
+    alone, together = (tmp_path_factory.mktemp(name) for name in ("alone", "together"))
+    data = folder_of_scenes(tmp_path_factory.mktemp("data") / "scenes")
+    code, _, errors = run(*train(data), "--device", "cpu", cwd=alone)
     assert code == 0, errors
-    code, output, errors = torchrun(*train("together", data), cwd=folder)
+    code, output, errors = torchrun(*train(data), cwd=together)
     assert code == 0, errors
-    return folder, output
+    return alone / "runs" / "scenes-lite", together / "runs" / "scenes-lite", output
 
 
 def test_two_processes_end_with_the_weights_of_one(runs):
     """What the steps changed is the same but for rounding; Adam, which divides by gradients near 0, enlarges that."""
-    folder, _ = runs
-    alone, _, about = read(folder / "alone" / "last.safetensors")
-    together, _, _ = read(folder / "together" / "last.safetensors")
+    (alone, _, about), (together, _, _) = (read(folder / "last.safetensors") for folder in runs[:2])
     torch.manual_seed(about["recipe"]["seed"])
     first = SSD(alone.spec, alone.classes)
     flat = [torch.nn.utils.parameters_to_vector(model.parameters()) for model in (first, alone, together)]
@@ -52,24 +52,32 @@ def test_two_processes_end_with_the_weights_of_one(runs):
 
 def test_two_processes_see_the_gradients_of_one(runs):
     """Their length, at every step: a wrong normaliser, which Adam would hide, shows here."""
-    folder, _ = runs
-    lengths = [[row["gradient_norm"] for row in read_log(folder / name / "log.csv")] for name in ("alone", "together")]
+    lengths = [[row["gradient_norm"] for row in read_log(folder / "log.csv")] for folder in runs[:2]]
     assert len(lengths[0]) == STEPS
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
 
 
 def test_only_one_process_speaks_and_writes(runs):
-    folder, output = runs
+    alone, together, output = runs
     assert output.count("pictures to train on") == 1
     assert output.count("mAP@0.5") == STEPS + 1  # at every step, and in the table at the end
-    assert {path.name for path in (folder / "together").iterdir()} == {
-        path.name for path in (folder / "alone").iterdir()
-    }
+    assert {path.name for path in together.iterdir()} == {path.name for path in alone.iterdir()}
 
 
 def test_a_batch_that_cannot_be_shared_is_refused_before_training(tmp_path):
     data = folder_of_scenes(tmp_path / "scenes", train=3, test=1)
-    code, _, errors = torchrun(*train("odd", data), "--batch-size", 3, cwd=tmp_path)
+    code, _, errors = torchrun(*train(data), "--batch-size", 3, cwd=tmp_path)
     assert code != 0
     assert "error: batch_size: 3 cannot be shared by 2 processes" in errors
-    assert not (tmp_path / "odd" / "last.safetensors").exists()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_torchrun_takes_none_of_our_options_for_its_own():
+    """It does take abbreviations of its own, wherever they stand."""
+    code, output, _ = run("train", "--help", cwd=HOUSE)
+    assert code == 0
+    for option in sorted(set(re.findall(r"--[a-z-]+", output)) - {"--nproc"}):
+        ours = ["train", option, "x"]
+        assert (
+            get_args_parser().parse_args(["--nproc_per_node=2", "-m", "ssd_lite", *ours]).training_script_args == ours
+        )

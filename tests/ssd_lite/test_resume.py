@@ -46,7 +46,6 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(tmp_path):
     codes = [killed(train("--run", "torn", data=data), tmp_path / "torn", tmp_path, rng)]
     for _ in range(3):
         codes.append(killed(["train", "--resume", "torn", "--device", "cpu"], tmp_path / "torn", tmp_path, rng))
-    print('CODES', codes)
     assert codes.count(-9) >= 2, "the others had ended by themselves"
     code, _, errors = run("train", "--resume", "torn", "--device", "cpu", cwd=tmp_path)
     assert code == 0, errors

@@ -158,7 +158,10 @@ class SSD(nn.Module):
         logits, offsets = [], []
         for x, to_logits, to_offsets in zip(maps, self.logits, self.offsets):
             # Both heads read the same map: as one convolution they give the same numbers in half the calls.
-            weight, bias = torch.cat([to_logits.weight, to_offsets.weight]), torch.cat([to_logits.bias, to_offsets.bias])
+            weight, bias = (
+                torch.cat([to_logits.weight, to_offsets.weight]),
+                torch.cat([to_logits.bias, to_offsets.bias]),
+            )
             of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split([len(to_logits.bias)], dim=1)
             logits.append(per_box(of_logits, len(self.classes) + 1))
             offsets.append(per_box(of_offsets, 4))

@@ -38,7 +38,7 @@ def main(data: str = "shapes", root: str = "data") -> None:
     device = "gpu" if torch.cuda.is_available() else "cpu"
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "ssd_lite", "train", "--data", data, "--root", root, "--run", str(run)]
+        command = [sys.executable, "-m", "ssd_lite", "train", "--data", data, "--root", root, "--out", str(run)]
         subprocess.run(command, check=True)
         keep(run, f"{data}_lite_{device}", data, Path(root))
 

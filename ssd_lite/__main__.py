@@ -91,10 +91,10 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
 
 def new_run(args: argparse.Namespace) -> Path:
     """A folder that does not exist yet: runs/shapes-lite, runs/shapes-lite-2, ..."""
-    if args.run:
-        if (args.run / "last.safetensors").exists():
-            raise ValueError(f"--run {args.run}: holds a run already; go on with --resume {args.run}, or name another")
-        return args.run
+    if args.out:
+        if (args.out / "last.safetensors").exists():
+            raise ValueError(f"--out {args.out}: holds a run already; go on with --resume {args.out}, or name another")
+        return args.out
     base = Path("runs") / f"{Path(args.data).name}-{args.model}"
     number, run = 1, base
     while run.exists():
@@ -259,7 +259,8 @@ def make_parser() -> argparse.ArgumentParser:
     )
     with_data(added)
     added.add_argument("--model", choices=("lite", "ssd300", "ssd512"), default="lite", help="the network")
-    added.add_argument("--run", type=Path, help="folder for the results; by default a new one below runs/")
+    # torchrun takes "--run" for an abbreviation of its own, wherever it stands
+    added.add_argument("--out", type=Path, help="folder for the results; by default a new one below runs/")
     added.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run; other options are read from it")
     added.add_argument("--steps", type=int, help="batches to train on; by default the model's recipe")
     added.add_argument("--batch-size", type=int, help="pictures in a batch, of all processes together")

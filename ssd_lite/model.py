@@ -102,6 +102,15 @@ class LiteBase(nn.Module):
 BASES = {"vgg16": (VGG16Base, convolution), "lite": (LiteBase, normed_convolution)}
 
 
+def both_heads(
+    x: Float[Tensor, "B C H W"], to_logits: nn.Conv2d, to_offsets: nn.Conv2d
+) -> tuple[Float[Tensor, "B KC H W"], Float[Tensor, "B K4 H W"]]:
+    """``to_logits(x), to_offsets(x)`` as one convolution: the same numbers, but a map is read once, not twice."""
+    weight, bias = torch.cat([to_logits.weight, to_offsets.weight]), torch.cat([to_logits.bias, to_offsets.bias])
+    of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split([len(to_logits.bias)], dim=1)
+    return of_logits, of_offsets
+
+
 def per_box(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK values"]:
     """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a cell, ``values`` each.
 
@@ -155,16 +164,9 @@ class SSD(nn.Module):
         maps = self.base(images)
         for extra in self.extras:
             maps.append(extra(maps[-1]))
-        logits, offsets = [], []
-        for x, to_logits, to_offsets in zip(maps, self.logits, self.offsets):
-            # Both heads read the same map: as one convolution they give the same numbers in half the calls.
-            weight, bias = (
-                torch.cat([to_logits.weight, to_offsets.weight]),
-                torch.cat([to_logits.bias, to_offsets.bias]),
-            )
-            of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split([len(to_logits.bias)], dim=1)
-            logits.append(per_box(of_logits, len(self.classes) + 1))
-            offsets.append(per_box(of_offsets, 4))
+        answers = [both_heads(x, *heads) for x, *heads in zip(maps, self.logits, self.offsets)]
+        logits = [per_box(of_logits, len(self.classes) + 1) for of_logits, _ in answers]
+        offsets = [per_box(of_offsets, 4) for _, of_offsets in answers]
         return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)
 
     def normalise(self, images: UInt8[Tensor, "B 3 S S"] | Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:

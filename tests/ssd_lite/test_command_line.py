@@ -213,11 +213,11 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
 
     monkeypatch.setattr(command_line, "fit", interrupt)
     with pytest.raises(SystemExit, match="interrupted; go on with: python -m ssd_lite train --resume mine"):
-        command(*tiny(tmp_path / "scenes"), "--run", "mine")
+        command(*tiny(tmp_path / "scenes"), "--out", "mine")
 
 
 def test_a_run_killed_between_its_last_checkpoint_and_its_record_can_still_be_finished(tmp_path):
-    command(*tiny(tmp_path / "scenes"), "--run", "mine")
+    command(*tiny(tmp_path / "scenes"), "--out", "mine")
     record = json.loads((tmp_path / "mine" / "record.json").read_text())
     (tmp_path / "mine" / "record.json").unlink()
     command("train", "--resume", "mine")
@@ -263,7 +263,7 @@ def test_errors_name_what_is_wrong_and_what_to_do(arguments, message, capsys):
 def test_a_run_is_never_written_over(tmp_path, capsys):
     a_model(tmp_path / "mine" / "last.safetensors")
     before = (tmp_path / "mine" / "last.safetensors").read_bytes()
-    assert "--run mine: holds a run already; go on with --resume mine" in refused(capsys, "train", "--run", "mine")
+    assert "--out mine: holds a run already; go on with --resume mine" in refused(capsys, "train", "--out", "mine")
     assert (tmp_path / "mine" / "last.safetensors").read_bytes() == before
 
 
@@ -331,6 +331,6 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path, capsys, monkeypatch):
 
     arguments = tiny(tmp_path / "scenes")
     monkeypatch.setattr(checkpoint.os, "replace", full)
-    message = refused(capsys, *arguments, "--run", "mine")
+    message = refused(capsys, *arguments, "--out", "mine")
     assert "config.json: cannot be written (No space left on device)" in message
     assert "make room" in message

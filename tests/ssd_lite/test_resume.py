@@ -45,11 +45,11 @@ def numbers(folder):
 
 def test_a_run_killed_again_and_again_ends_like_one_left_alone(tmp_path):
     data, rng = folder_of_scenes(tmp_path / "scenes"), random.Random(1)
-    code, _, errors = run(*train("--run", "whole", data=data), cwd=tmp_path)
+    code, _, errors = run(*train("--out", "whole", data=data), cwd=tmp_path)
     assert code == 0, errors
 
-    codes = [killed(train("--run", "torn", data=data), tmp_path / "torn", tmp_path, rng)]
-    for _ in range(3):
+    codes = [killed(train("--out", "torn", data=data), tmp_path / "torn", tmp_path, rng)]
+    for _ in range(2):
         codes.append(killed(["train", "--resume", "torn", "--device", "cpu"], tmp_path / "torn", tmp_path, rng))
     assert codes.count(-9) >= 2, "the others had ended by themselves"
     code, _, errors = run("train", "--resume", "torn", "--device", "cpu", cwd=tmp_path)

@@ -30,6 +30,7 @@ from ssd_lite.train import (
     join_processes,
     rank,
     read_log,
+    recipe_from,
 )
 
 DATA_HELP = (
@@ -114,7 +115,7 @@ def train_command(args: argparse.Namespace) -> None:
         try:
             config = json.loads((run / "config.json").read_text())
             args.data, args.model, args.root = config["data"], config["model"], Path(config["root"])
-            recipe = Recipe(**{**config["recipe"], "milestones": tuple(config["recipe"]["milestones"])})
+            recipe = recipe_from(config["recipe"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{run / 'config.json'}: not what a run writes there ({error}); train anew") from None
     else:

@@ -4,11 +4,12 @@ import csv
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,6 +87,11 @@ REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them man
     evaluate_every=200,
     save_every=100,
 )
+
+
+def recipe_from(fields: Mapping[str, Any]) -> Recipe:
+    """A recipe from its JSON form, in which the tuple has become a list."""
+    return Recipe(**{**fields, "milestones": tuple(fields["milestones"])})
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:
@@ -269,7 +275,7 @@ def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Reci
         return 0, -1.0
     saved, extra, about = read(path)
     try:
-        recipe_then = Recipe(**{**about["recipe"], "milestones": tuple(about["recipe"]["milestones"])})
+        recipe_then = recipe_from(about["recipe"])
         step, best = about["step"], about["best"]
     except (KeyError, TypeError):
         raise ValueError(f"{path}: not left by a run, or by another version's; name another run folder") from None

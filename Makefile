@@ -12,7 +12,7 @@ ARGS ?=
 .PHONY: help
 help:  ## Show this list
 	@echo "Targets (ARGS='...' adds options to book, lab and train; PYTHON=... names a Python, 3.11 or newer):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' Makefile
 
 # A failed build is forgotten, or else the next one would find nothing to do and call that success.
 .PHONY: book
@@ -45,6 +45,10 @@ lint: $(VENV)/installed  ## Check style, and that the chapters show the package'
 sync: $(VENV)/installed  ## Write the package's source into the chapters, and strip their outputs
 	$(BIN)/python chapters/sync.py
 	$(if $(CHAPTERS),$(BIN)/nbstripout --keep-id $(CHAPTERS))
+
+.PHONY: figures
+figures: $(VENV)/installed  ## Draw the diagrams from the specs: figures/*.svg
+	PYTHONPATH=. $(BIN)/python figures/draw.py
 
 .PHONY: lock
 lock: $(BIN)/uv  ## Choose the newest versions that requirements.txt allows: requirements.lock

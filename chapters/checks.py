@@ -120,6 +120,8 @@ def same_as(
                 for message, mistake in mistakes.items():
                     if all(_equal(answer(*c), mistake(*c), tolerance) for c in cases):
                         return message
+                if getattr(got, "shape", None) != getattr(wanted, "shape", None):
+                    return f"For {_show(case)} it gives {_form(got)}, and {_form(wanted)} is right."
                 return f"For {_show(case)} it gives {_show(got)}, and {_show(wanted)} is right."
         return ""
 
@@ -135,6 +137,13 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
     except (TypeError, ValueError, RuntimeError):
         return False
     return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _form(value: Any) -> str:
+    """What kind of thing a value is."""
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}, {_show(value)}"
 
 
 def _show(value: Any) -> str:

@@ -34,7 +34,7 @@ def intersection(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Floa
 def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor, "*b n m"]:
     """Intersection over union of every pair of xyxy boxes, in [0, 1].
 
-    Two boxes without area have IoU 0, not 0/0. The paper calls it Jaccard overlap (section 2.2).
+    Two boxes without area have IoU 0, not 0/0. The paper (section 2.2) calls it Jaccard overlap.
     """
     shared = intersection(a, b)  # (*B, N, M)
     union = area(a)[..., :, None] + area(b)[..., None, :] - shared
@@ -42,9 +42,11 @@ def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor,
 
 
 def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
-    """Raise ``ValueError`` unless ``boxes`` are real xyxy boxes: shape (..., 4), finite, corners in order.
+    """Raise ``ValueError`` unless ``boxes`` are real xyxy boxes: shape (..., 4), finite,
+    corners in order.
 
-    Reads the values, so on a GPU it waits for them: call it where data comes in, not in a training step.
+    Reads the values, so on a GPU it waits for them: call it where data comes in, not in a
+    training step.
     """
     if boxes.shape[-1:] != (4,) or not boxes.is_floating_point():
         raise ValueError(f"{name}: expected floats of shape (..., 4), got {boxes.dtype} of shape {tuple(boxes.shape)}")

@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 class ExtraLayer(NamedTuple):
-    """One added level: a 1 × 1 convolution to ``squeezed`` channels, then a larger one to ``channels``."""
+    """One added level: a 1 × 1 convolution to ``squeezed`` channels, then a larger one to
+    ``channels``."""
 
     squeezed: int
     channels: int
@@ -20,11 +21,13 @@ class ExtraLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class SSDSpec:
-    """All that distinguishes one SSD from another. Sizes and steps are in pixels of the network's input.
+    """All that distinguishes one SSD from another. Sizes and steps are in pixels of the
+    network's input.
 
-    Level k has ``maps[k]`` × ``maps[k]`` cells. Each cell has a square default box of side ``sizes[k]``, another of
-    side √(sizes[k] · sizes[k+1]), and for each ratio r in ``ratios[k]`` a wide box (r : 1) and a tall one (1 : r).
-    ``sizes`` therefore has one entry more than ``maps``.
+    Level k has ``maps[k]`` × ``maps[k]`` cells. Each cell has a square default box of side
+    ``sizes[k]``, another of side √(sizes[k] · sizes[k+1]), and for each ratio r in
+    ``ratios[k]`` a wide box (r : 1) and a tall one (1 : r). ``sizes`` therefore has one entry
+    more than ``maps``.
     """
 
     name: str
@@ -41,7 +44,8 @@ class SSDSpec:
     mean: tuple[float, float, float] = (123 / 255, 117 / 255, 104 / 255)  # red, green, blue, in [0, 1]
     std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
     antialias: bool = False  # when a larger picture is shrunk to image_size
-    # torchvision's departures from the reference; see the appendix "Where implementations disagree".
+    # torchvision's departures from the reference; see the appendix "Where implementations
+    # disagree".
     clip_sizes: bool = False  # default boxes no larger than the image
     clip_detections: bool = False  # decoded boxes cut at the image's edge before NMS
     max_log_size: float = float("inf")  # largest log of decoded size over default size
@@ -63,11 +67,13 @@ class SSDSpec:
 
 
 def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int) -> tuple[float, ...]:
-    """Sizes as the authors' code computes them, in pixels; ``first``, ``low`` and ``high`` in percent of the image.
+    """Sizes as the authors' code computes them, in pixels; ``first``, ``low`` and ``high`` in
+    percent of the image.
 
-    Level 0 stands apart (``first``). The others start at ``low`` and climb to ``high`` in steps of whole percent,
-    floored, so that the last need not reach it. One more step closes the list. Paper: section 2.2, eq. 4 with
-    m = levels - 1, because level 0 takes no part; it does not floor.
+    Level 0 stands apart (``first``). The others start at ``low`` and climb to ``high`` in steps
+    of whole percent, floored, so that the last need not reach it. One more step closes the
+    list. Paper: section 2.2, eq. 4 with m = levels - 1, because level 0 takes no part; it does
+    not floor.
     """
     step = (high - low) // (levels - 2)
     percents = [first] + [low + k * step for k in range(levels)]
@@ -141,9 +147,10 @@ LITE_192 = replace(  # for photographs
 
 
 def cell_centres(map_size: int, step: float, image_size: int) -> Float[Tensor, "cells 2"]:
-    """Centres (cx, cy) of a level's cells, row by row, in [0, 1]: cell i is centred at (i + 0.5) · step pixels.
+    """Centres (cx, cy) of a level's cells, row by row, in [0, 1].
 
-    With the paper's rounded steps the last centre may lie outside: SSD300's 10 × 10 level ends at 304 of 300 px.
+    Cell i is centred at (i + 0.5) · step pixels. The steps of the authors' code are rounded, so
+    the last centre may lie outside the image.
     """
     ticks = (torch.arange(map_size, dtype=torch.float64) + 0.5) * step / image_size  # (map_size,)
     cy, cx = torch.meshgrid(ticks, ticks, indexing="ij")
@@ -151,7 +158,8 @@ def cell_centres(map_size: int, step: float, image_size: int) -> Float[Tensor, "
 
 
 def box_shapes(spec: SSDSpec, level: int) -> Float[Tensor, "shapes 2"]:
-    """Widths and heights of the default boxes at one cell of a level, in fractions of the image."""
+    """Widths and heights of the default boxes at one cell of a level, in fractions of the
+    image."""
     size, next_size = spec.sizes[level], spec.sizes[level + 1]
     shapes = [(size, size)]
     if spec.extra_square:
@@ -167,9 +175,9 @@ def box_shapes(spec: SSDSpec, level: int) -> Float[Tensor, "shapes 2"]:
 def make_default_boxes(spec: SSDSpec) -> Float[Tensor, "A 4"]:
     """All default boxes of a spec, cxcywh in fractions of the image.
 
-    The order is the order of the network's outputs: level by level; in a level row by row, cell by cell; in a cell
-    the square, the extra square, then each ratio and its reciprocal. Paper: section 2.2, "Choosing scales and aspect
-    ratios for default boxes".
+    The order is the order of the network's outputs: level by level; in a level row by row, cell
+    by cell; in a cell the square, the extra square, then each ratio and its reciprocal. Paper:
+    section 2.2, "Choosing scales and aspect ratios for default boxes".
     """
     levels = []
     for level, (map_size, step) in enumerate(zip(spec.maps, spec.steps)):

@@ -14,8 +14,9 @@ def encode(
 ) -> Float[Tensor, "*b A 4"]:
     """Offsets from each default box to its target box. Paper: section 2.2, eq. 2.
 
-    The centre moves in units of the default box's width and height, the size changes by a factor whose logarithm is the
-    offset; ``variances`` divide both, so that typical offsets are near 1. A box without area has no logarithm: -inf.
+    The centre moves in units of the default box's width and height, the size changes by a
+    factor whose logarithm is the offset; ``variances`` divide both, so that typical offsets are
+    near 1. A box without area has no logarithm: -inf.
 
     Args:
         boxes: xyxy, one for each default box, same unit as the default boxes.
@@ -34,9 +35,11 @@ def decode(
     variances: tuple[float, float] = (0.1, 0.2),
     max_log_size: float = float("inf"),
 ) -> Float[Tensor, "*b A 4"]:
-    """Boxes (xyxy) that offsets speak of: the inverse of :func:`encode`. Boxes may reach beyond the image.
+    """Boxes (xyxy) that offsets speak of: the inverse of :func:`encode`. Boxes may reach beyond
+    the image.
 
-    ``max_log_size`` caps the logarithm of the growth, as torchvision does; the reference has no cap.
+    ``max_log_size`` caps the logarithm of the growth, as torchvision does; the reference does
+    not.
     """
     centre = offsets[..., :2] * variances[0] * default_boxes[:, 2:] + default_boxes[:, :2]  # (*B, A, 2)
     log_size = (offsets[..., 2:] * variances[1]).clamp(max=max_log_size)

@@ -27,16 +27,20 @@ def multibox_loss(
     choose_negatives: Callable[[Float[Tensor, "B A"], Bool[Tensor, "B A"]], Bool[Tensor, "B A"]],
     normaliser: Float[Tensor, ""] | None = None,
 ) -> MultiBoxLoss:
-    """Cross-entropy plus smooth L1, summed over the chosen boxes, per positive. Paper: section 2.2, eq. 1 to 3.
+    """Cross-entropy plus smooth L1, summed over the chosen boxes, per positive. Paper: section
+    2.2, eq. 1 to 3.
 
     Args:
         logits: class scores before softmax; class 0 is background, so there are C + 1.
         offsets: predicted offsets.
         target_labels: from :func:`~ssd_lite.matching.match`; 0 is background.
-        target_offsets: from :func:`~ssd_lite.encoding.encode`; read only where the label is not 0.
-        choose_negatives: given each box's cross-entropy and the mask of positives, a mask of the background boxes
-            that take part. The paper's choice is :func:`~ssd_lite.mining.hard_negatives`.
-        normaliser: what the sums are divided by; by default the positives of the batch, at least 1.
+        target_offsets: from :func:`~ssd_lite.encoding.encode`; read only where the label is not
+            0.
+        choose_negatives: given each box's cross-entropy and the mask of positives, a mask of
+            the background boxes that take part. The paper's choice is
+            :func:`~ssd_lite.mining.hard_negatives`.
+        normaliser: what the sums are divided by; by default the positives of the batch, at
+            least 1.
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
@@ -44,8 +48,9 @@ def multibox_loss(
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 
-    # Background has no offsets to learn: it is told what it says already, so distance and gradient are 0, whatever its
-    # target. A mask afterwards would hide a NaN from the loss, but not from the gradient.
+    # Background has no offsets to learn: it is told what it says already, so distance and
+    # gradient are 0, whatever its target. A mask afterwards would hide a NaN from the loss, but
+    # not from the gradient.
     wanted = torch.where(positive[:, :, None], target_offsets, offsets.detach().float())  # (B, A, 4)
     distance = F.smooth_l1_loss(offsets.float(), wanted, reduction="none")  # (B, A, 4)
     if normaliser is None:
@@ -56,7 +61,8 @@ def multibox_loss(
 
 
 def check_targets(logits: Tensor, offsets: Tensor, target_labels: Tensor, target_offsets: Tensor) -> None:
-    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no values: costs no wait."""
+    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no
+    values: costs no wait."""
     batch = tuple(target_labels.shape)
     if target_labels.dtype != torch.int64 or len(batch) != 2:
         raise ValueError(f"target_labels: expected int64 of shape (B, A), got {target_labels.dtype} of {batch}")

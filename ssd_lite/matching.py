@@ -8,13 +8,16 @@ from ssd_lite.boxes import cxcywh_to_xyxy, iou
 
 
 def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
-    """Give every object a default box of its own: index into A, or -1 for an object that overlaps none that is free.
+    """Give every object a default box of its own: index into A, or -1 for an object that
+    overlaps none that is free.
 
-    Greedy over all pairs: the pair with the largest IoU is joined first, then the largest among the objects and boxes
-    that are left, and so on. Ties go to the first object, then to the first box. Pairs at or below 1e-6 do not count.
+    Greedy over all pairs: the pair with the largest IoU is joined first, then the largest among
+    the objects and boxes that are left, and so on. Ties go to the first object, then to the
+    first box. Pairs at or below 1e-6 do not count.
 
-    One round joins *every* pair that is the best of both its row and its column, in all images at once. Such a pair
-    keeps its partners whatever happens elsewhere, so the result is that of the greedy loop, usually after one round.
+    One round joins *every* pair that is the best of both its row and its column, in all images
+    at once. Such a pair keeps its partners whatever happens elsewhere, so the result is that of
+    the greedy loop, usually after one round.
     """
     objects = torch.arange(overlap.shape[1], device=overlap.device)
     free = overlap.clone()  # (B, G, A); a pair whose object or box is taken becomes -1
@@ -39,14 +42,16 @@ def assign(
 ) -> Int[Tensor, "B A"]:
     """Index of the object that each default box answers for, or -1 for background.
 
-    First every object gets a default box of its own (:func:`bipartite`); then every other default box answers for the
-    object that it overlaps most, if their IoU reaches ``threshold``. Paper: section 2.2, "Matching strategy".
+    First every object gets a default box of its own (:func:`bipartite`); then every other
+    default box answers for the object that it overlaps most, if their IoU reaches
+    ``threshold``. Paper: section 2.2, "Matching strategy".
 
     Args:
         default_boxes: cxcywh, in fractions of the image.
         boxes: objects, xyxy, in fractions of the image, padded; an image may have none.
         labels: 1..C; 0 marks padding, which claims nothing.
-        threshold: smallest IoU at which a default box answers for an object that is not its own.
+        threshold: smallest IoU at which a default box answers for an object that is not its
+            own.
     """
     check_objects(default_boxes, boxes, labels)
     if boxes.shape[1] == 0:
@@ -70,10 +75,11 @@ def match(
     labels: Int[Tensor, "B G"],
     threshold: float = 0.5,
 ) -> tuple[Int[Tensor, "B A"], Float[Tensor, "B A 4"]]:
-    """What each default box should have said: a label (0 is background) and a box (xyxy, in fractions of the image).
+    """What each default box should have said: a label (0 is background) and a box (xyxy, in
+    fractions of the image).
 
-    A background box has itself as its target box, so that its offsets are 0 and no image, however empty, makes a NaN.
-    Arguments as for :func:`assign`.
+    A background box has itself as its target box, so that its offsets are 0 and no image,
+    however empty, makes a NaN. Arguments as for :func:`assign`.
     """
     owner = assign(default_boxes, boxes, labels, threshold)  # (B, A)
     background = owner < 0
@@ -87,7 +93,8 @@ def match(
 
 
 def check_objects(default_boxes: Tensor, boxes: Tensor, labels: Tensor) -> None:
-    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no values: costs no wait."""
+    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no
+    values: costs no wait."""
     if boxes.dim() != 3 or boxes.shape[2] != 4 or not boxes.is_floating_point():
         raise ValueError(f"boxes: expected floats of shape (B, G, 4), got {boxes.dtype} of {tuple(boxes.shape)}")
     if labels.shape != boxes.shape[:2] or labels.dtype != torch.int64:

@@ -1,4 +1,5 @@
-"""Chapter 10. How good is a detector? Average precision (AP) in VOC's two ways and in COCO's."""
+"""Chapter 10. How good is a detector? Average precision (AP) in VOC's two ways and in
+COCO's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ class Objects(NamedTuple):
 def precision_recall(
     hits: Bool[np.ndarray, " D"], objects: int
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
-    """Precision and recall after each detection, best first. ``hits`` says which found an object."""
+    """Precision and recall after each detection, best first. ``hits`` says which found an
+    object."""
     found = np.cumsum(hits)
     return found / np.arange(1, len(hits) + 1), found / max(objects, 1)
 
@@ -43,8 +45,8 @@ def average_precision(
 
     Args:
         precision, recall: from :func:`precision_recall`.
-        method: "area", all of it (VOC since 2010); "11-point", the mean at recalls 0, 0.1, ..., 1 (VOC 2007, and the
-            paper's figures); "coco", the mean at 101 recalls.
+        method: "area", all of it (VOC since 2010); "11-point", the mean at recalls 0, 0.1, ...,
+            1 (VOC 2007, and the paper's figures); "coco", the mean at 101 recalls.
     """
     envelope = np.maximum.accumulate(precision[::-1])[::-1]  # (D,): the best precision at this recall or more
     if method == "area":
@@ -57,9 +59,11 @@ def average_precision(
 
 
 def match_voc(found: Detections, real: Objects, threshold: float = 0.5) -> Int[np.ndarray, " D"]:
-    """VOC's verdict on one image's detections of one class, best first: 1 a hit, 0 a miss, -1 not counted.
+    """VOC's verdict on one image's detections of one class, best first: 1 a hit, 0 a miss, -1
+    not counted.
 
-    Each detection looks at the object that it overlaps most, taken or not; only the first to reach it is a hit.
+    Each detection looks at the object that it overlaps most, taken or not; only the first to
+    reach it is a hit.
     """
     if len(real.boxes) == 0:
         return np.zeros(len(found.boxes), dtype=np.int64)
@@ -74,11 +78,13 @@ def match_voc(found: Detections, real: Objects, threshold: float = 0.5) -> Int[n
 def match_coco(
     found: Detections, real: Objects, size: tuple[float, float] = COCO_SIZES["all"]
 ) -> Int[np.ndarray, "10 D"]:
-    """COCO's verdict at its ten IoU thresholds on one image's detections of one class: 1, 0 or -1 as in VOC's.
+    """COCO's verdict at its ten IoU thresholds on one image's detections of one class: 1, 0 or
+    -1 as in VOC's.
 
-    Each detection, best first, takes the free object that it overlaps most. Objects outside ``size`` (pixels²) or
-    ignored are taken only if no other can be, and do not count; the ignored ones never fill up, and overlap by the
-    share of the *detection* that they cover. Detections outside ``size`` that hit nothing do not count either.
+    Each detection, best first, takes the free object that it overlaps most. Objects outside
+    ``size`` (pixels²) or ignored are taken only if no other can be, and do not count; the
+    ignored ones never fill up, and overlap by the share of the *detection* that they cover.
+    Detections outside ``size`` that hit nothing do not count either.
     """
     found_boxes, real_boxes = found.boxes.double(), real.boxes.double()
     areas, found_areas = area(real_boxes).numpy(), area(found_boxes).numpy()  # (G,), (D,)
@@ -109,7 +115,8 @@ def match_coco(
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Average precision of a detector on a data set; NaN where a class has no object to be found."""
+    """Average precision of a detector on a data set; NaN where a class has no object to be
+    found."""
 
     classes: tuple[str, ...]
     per_class: dict[str, float]  # AP at IoU 0.5 by class
@@ -174,7 +181,8 @@ def objects(sample: Sample) -> Objects:
 
 
 def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: int) -> dict[str, float]:
-    """COCO's AP (mean over IoU 0.5:0.95), AP50, AP75 and AP by size, from 100 detections a class and image."""
+    """COCO's AP (mean over IoU 0.5:0.95), AP50, AP75 and AP by size, from 100 detections a
+    class and image."""
     ap = {size: np.full((classes, len(COCO_THRESHOLDS)), np.nan) for size in COCO_SIZES}
     for label in range(1, classes + 1):
         chosen = [of_class(f, r, label, limit=100) for f, r in zip(found, real)]
@@ -195,7 +203,8 @@ def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: 
 
 
 def of_class(found: Detections, real: Objects, label: int, limit: int | None = None) -> tuple[Detections, Objects]:
-    """One image's detections and objects of one class, the detections best first, at most ``limit``."""
+    """One image's detections and objects of one class, the detections best first, at most
+    ``limit``."""
     mine = (found.labels == label).nonzero()[:, 0]
     mine = mine[found.scores[mine].argsort(descending=True, stable=True)][:limit]
     theirs = real.labels == label
@@ -222,7 +231,8 @@ def _mean(values) -> float:
 
 
 def check_evaluation(found: Sequence[Detections], real: Sequence[Objects], classes: Sequence[str]) -> None:
-    """Raise ``ValueError`` unless detections and objects speak of the same images and of known classes."""
+    """Raise ``ValueError`` unless detections and objects speak of the same images and of known
+    classes."""
     if len(found) != len(real):
         raise ValueError(f"found and real: expected one entry for each image in both, got {len(found)} and {len(real)}")
     for i, (f, r) in enumerate(zip(found, real)):

@@ -1,4 +1,5 @@
-"""Chapter 6. Hard-negative mining: a few background boxes that the network gets most wrong, instead of all."""
+"""Chapter 6. Hard-negative mining: a few background boxes that the network gets most wrong,
+instead of all."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -8,13 +9,16 @@ from torch import Tensor
 def hard_negatives(
     losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"], ratio: float = 3
 ) -> Bool[Tensor, "B A"]:
-    """Mask of each image's ``ratio`` · positives background boxes with the largest loss, or of all if there are fewer.
+    """Mask of each image's ``ratio`` · positives background boxes with the largest loss, or of
+    all if there are fewer.
 
-    An image without positives gets none. Ties go to the first box. Paper: section 2.2, "Hard negative mining".
+    An image without positives gets none. Ties go to the first box. Paper: section 2.2, "Hard
+    negative mining".
 
     A fraction of a box counts as a whole one.
 
-    One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first k", and scattered back.
+    One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first
+    k", and scattered back.
     """
     quota = (ratio * positive.sum(dim=1, keepdim=True)).clamp(max=(~positive).sum(dim=1, keepdim=True))  # (B, 1)
     order = losses.masked_fill(positive, -torch.inf).sort(dim=1, descending=True, stable=True).indices  # (B, A)

@@ -11,10 +11,12 @@ from ssd_lite.default_boxes import SSDSpec, make_default_boxes
 
 
 class L2Norm(nn.Module):
-    """Scale every pixel's vector to a learned length, 20 at first. Paper: section 3.1, after ParseNet.
+    """Scale every pixel's vector to a learned length, 20 at first. Paper: section 3.1, after
+    ParseNet.
 
-    conv4_3's activations are much larger than those of the deeper maps; without this its heads would drown the others.
-    The small number stands *inside* the root: outside, the gradient at an all-zero pixel is NaN.
+    conv4_3's activations are much larger than those of the deeper maps; without this its heads
+    would drown the others. The small number stands *inside* the root: outside, the gradient at
+    an all-zero pixel is NaN.
     """
 
     def __init__(self, channels: int, length: float = 20):
@@ -34,7 +36,8 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding
 def normed_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
     """A convolution, group normalisation and ReLU, as the lite model has them.
 
-    Groups, not batches: an image's activations never depend on its neighbours in the batch, in training or after.
+    Groups, not batches: an image's activations never depend on its neighbours in the batch, in
+    training or after.
     """
     return [
         nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
@@ -44,7 +47,8 @@ def normed_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, 
 
 
 class VGG16Base(nn.Module):
-    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalised) and fc7 (stride 16). Paper: section 3.
+    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalised) and fc7 (stride
+    16). Paper: section 3.
 
     fc6 and fc7 are convolutions; fc6 is dilated, because pool5 no longer halves the map.
     """
@@ -76,9 +80,11 @@ class VGG16Base(nn.Module):
 
 
 class LiteBase(nn.Module):
-    """A small base for small images, trainable from random weights in minutes. Maps: strides 4, 8 and 16.
+    """A small base for small images, trainable from random weights in minutes. Maps: strides 4,
+    8 and 16.
 
-    The first convolution reads patches of 6 × 6 pixels, 4 apart: full resolution is where a CPU would spend its time.
+    The first convolution reads patches of 6 × 6 pixels, 4 apart: full resolution is where a CPU
+    would spend its time.
     """
 
     channels = (48, 64, 128)
@@ -105,22 +111,26 @@ BASES = {"vgg16": (VGG16Base, convolution), "lite": (LiteBase, normed_convolutio
 def both_heads(
     x: Float[Tensor, "B C H W"], to_logits: nn.Conv2d, to_offsets: nn.Conv2d
 ) -> tuple[Float[Tensor, "B KC H W"], Float[Tensor, "B K4 H W"]]:
-    """``to_logits(x), to_offsets(x)`` as one convolution: the same numbers, but a map is read once, not twice."""
+    """``to_logits(x), to_offsets(x)`` as one convolution: the same numbers, but a map is read
+    once, not twice."""
     weight, bias = torch.cat([to_logits.weight, to_offsets.weight]), torch.cat([to_logits.bias, to_offsets.bias])
     of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split([len(to_logits.bias)], dim=1)
     return of_logits, of_offsets
 
 
 def per_box(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK values"]:
-    """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a cell, ``values`` each.
+    """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a
+    cell, ``values`` each.
 
-    Channels must come last *before* the reshape; a bare ``view`` would mix the values of different cells.
+    Channels must come last *before* the reshape; a bare ``view`` would mix the values of
+    different cells.
     """
     return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
 
 
 class SSD(nn.Module):
-    """The network of a spec for given classes. Background is added by itself, as class 0; never name it.
+    """The network of a spec for given classes. Background is added by itself, as class 0; never
+    name it.
 
     Args:
         spec: one of the instances in :mod:`ssd_lite.default_boxes`, or your own.
@@ -154,7 +164,8 @@ class SSD(nn.Module):
         self.apply(initialise)
 
     def forward(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B A classes"], Float[Tensor, "B A 4"]]:
-        """Logits (class 0 is background) and offsets of every default box, for images made by :meth:`preprocess`."""
+        """Logits (class 0 is background) and offsets of every default box, for images made by
+        :meth:`preprocess`."""
         size = self.spec.image_size
         if images.shape[1:] != (3, size, size):
             raise ValueError(
@@ -174,7 +185,8 @@ class SSD(nn.Module):
         return (images - self.mean * 255) / (self.std * 255)
 
     def preprocess(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "B 3 S S"]:
-        """Pictures of any size to one batch: warped to S × S, whatever their shape, then normalised."""
+        """Pictures of any size to one batch: warped to S × S, whatever their shape, then
+        normalised."""
         size, device = self.spec.image_size, self.mean.device
         for i, image in enumerate(images):
             if image.dtype != torch.uint8 or image.dim() != 3 or len(image) != 3:
@@ -192,7 +204,8 @@ def resize(images: Float[Tensor, "B C _ _"], size: int, antialias: bool) -> Floa
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the paper's code."""
+    """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the
+    paper's code."""
     if isinstance(module, nn.Conv2d):
         if module.bias is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,4 +1,5 @@
-"""Chapter 8. From thousands of answers to a few: non-maximum suppression (NMS), and detection from end to end."""
+"""Chapter 8. From thousands of answers to a few: non-maximum suppression (NMS), and detection
+from end to end."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -25,12 +26,14 @@ class Detections(NamedTuple):
 def suppress(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 2.2, "Inference".
+    """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 2.2,
+    "Inference".
 
     Args:
         boxes: xyxy, each image's in descending order of score.
         labels: 1..C; 0 marks padding, which comes last and neither survives nor suppresses.
-        iou_threshold: a box is suppressed by a surviving, higher-scored box of its class with an IoU above this.
+        iou_threshold: a box is suppressed by a surviving, higher-scored box of its class with
+            an IoU above this.
     """
     method = suppress_in_order if boxes.device.type == "cpu" else suppress_at_once
     return method(boxes, labels, iou_threshold)
@@ -39,10 +42,12 @@ def suppress(
 def suppress_at_once(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """:func:`suppress` for a GPU: greedy NMS as a fixed point, for all images and classes together.
+    """:func:`suppress` for a GPU: greedy NMS as a fixed point, for all images and classes
+    together.
 
-    A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule to every box at once,
-    again and again: after n rounds the first n boxes are surely right, so it ends, and at the greedy answer.
+    A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule
+    to every box at once, again and again: after n rounds the first n boxes are surely right, so
+    it ends, and at the greedy answer.
     """
     rivals = (iou(boxes, boxes) > iou_threshold) & (labels[:, :, None] == labels[:, None, :])  # (B, K, K)
     rivals = rivals.triu(diagonal=1)  # row i may suppress column j only if it scores higher
@@ -59,8 +64,9 @@ def suppress_in_order(
 ) -> Bool[Tensor, "B K"]:
     """:func:`suppress` for a CPU: torchvision's sequential kernel, called once for each image.
 
-    Its cost grows with the square of what a call is given, so images stay apart; one call serves all classes. Boxes of
-    different classes are moved so far apart that they cannot overlap, in double precision, so that no IoU changes.
+    Its cost grows with the square of what a call is given, so images stay apart; one call
+    serves all classes. Boxes of different classes are moved so far apart that they cannot
+    overlap, in double precision, so that no IoU changes.
     """
     boxes = boxes.double().clamp(-1e6, 1e6)  # one wild box must not cost the others their precision
     spread = boxes.max() - boxes.min() + 1 if boxes.numel() else 0
@@ -83,10 +89,12 @@ def postprocess(
     per_class: int = 400,
     per_image: int = 200,
 ) -> tuple[Float[Tensor, "B K 4"], Float[Tensor, "B K"], Int[Tensor, "B K"]]:
-    """Raw predictions to detections: boxes (xyxy in fractions of the image), scores and labels, best first.
+    """Raw predictions to detections: boxes (xyxy in fractions of the image), scores and labels,
+    best first.
 
-    Padded to the same K for all images with label 0. The thresholds' defaults are the paper's (section 2.2,
-    "Inference") and its code's. An image's best candidates go first; others are looked at only if too few survive.
+    Padded to the same K for all images with label 0. The thresholds' defaults are the paper's
+    (section 2.2, "Inference") and its code's. An image's best candidates go first; others are
+    looked at only if too few survive.
     """
     boxes = decode(offsets.float(), default_boxes, spec.variances, spec.max_log_size)  # (B, A, 4)
     if spec.clip_detections:
@@ -104,7 +112,8 @@ def postprocess(
         k = min(considered, scores.shape[1])
         chosen = boxes.gather(1, box[:, :k, None].expand(-1, -1, 4))  # (B, k, 4)
         keep = suppress(chosen, label[:, :k], iou_threshold)  # (B, k)
-        # The rest cannot matter if enough survive already, or if there is no rest: NMS looks only at higher scores.
+        # The rest cannot matter if enough survive already, or if there is no rest: NMS looks
+        # only at higher scores.
         if k == scores.shape[1] or ((keep.sum(dim=1) >= per_image) | (label[:, k] == 0)).all():
             break
         considered *= 4
@@ -126,10 +135,12 @@ def detect(
 ) -> list[Detections]:
     """Detect objects in pictures of any size: one :class:`Detections` for each, on the CPU.
 
-    For a drawing raise ``score_threshold`` to about 0.5; for measuring average precision leave it low.
+    For a drawing raise ``score_threshold`` to about 0.5; for measuring average precision leave
+    it low.
 
     Raises:
-        ValueError: an image of the wrong shape or type, or a network that answers with NaN or infinity.
+        ValueError: an image of the wrong shape or type, or a network that answers with NaN or
+            infinity.
     """
     if not images:
         return []

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import nbformat
 import pytest
+import torch
 
 from chapters.checks import BLANK, Check, same_as
 from chapters.sync import ROOT
@@ -116,6 +117,13 @@ def test_a_mistake_that_nobody_thought_of_is_shown_a_case():
     assert check(lambda a: a).message.startswith("It raises TypeError")
     assert check(lambda a, b: [a, b]).right is False
     assert check(lambda a, b: b + a).right
+
+
+def test_the_right_numbers_in_a_wrong_shape_are_told_the_shape():
+    check = same_as(lambda: torch.ones(2, 3), cases=[()], mistakes={})
+    wanted = "a tensor of shape (2, 3) is right."
+    assert check(lambda: torch.ones(3, 2)).message.endswith(f"it gives a tensor of shape (3, 2), and {wanted}")
+    assert check(lambda: 1.0).message.endswith(f"it gives a float, `1.0`, and {wanted}")
 
 
 def test_no_answer_is_a_blank():

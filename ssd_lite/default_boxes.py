@@ -184,5 +184,6 @@ def make_default_boxes(spec: SSDSpec) -> Float[Tensor, "A 4"]:
         centres = cell_centres(map_size, step, spec.image_size)  # (cells, 2)
         shapes = box_shapes(spec, level)  # (shapes, 2)
         grid = (len(centres), len(shapes), 2)
-        levels += [torch.cat([centres[:, None].expand(grid), shapes[None].expand(grid)], dim=-1).view(-1, 4)]
+        pairs = [centres[:, None].expand(grid), shapes[None].expand(grid)]
+        levels += [torch.cat(pairs, dim=-1).view(-1, 4)]
     return torch.cat(levels).float()  # (A, 4)

@@ -24,9 +24,11 @@ def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
     own = torch.full(overlap.shape[:2], -1, device=overlap.device)  # (B, G)
     for _ in range(overlap.shape[1]):
         best, choice = free.max(dim=2)  # (B, G)
-        rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): of object h, for g's choice
+        # What every object h would have of the box that object g chose.
+        rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): h, g
         wins = (best > 1e-6) & (rivals.argmax(dim=1) == objects)  # (B, G)
-        if overlap.device.type == "cpu" and not wins.any():  # on a GPU the question would make the host wait
+        # Done early? On a GPU the question alone would make the host wait.
+        if overlap.device.type == "cpu" and not wins.any():
             break
         own = torch.where(wins, choice, own)
         taken = torch.zeros_like(free[:, 0]).scatter_add_(1, choice, wins.to(free.dtype))  # (B, A)

@@ -20,9 +20,11 @@ def hard_negatives(
     One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first
     k", and scattered back.
     """
-    quota = (ratio * positive.sum(dim=1, keepdim=True)).clamp(max=(~positive).sum(dim=1, keepdim=True))  # (B, 1)
-    order = losses.masked_fill(positive, -torch.inf).sort(dim=1, descending=True, stable=True).indices  # (B, A)
-    chosen = torch.arange(losses.shape[1], device=losses.device) < quota  # (B, A), in sorted order
+    positives = positive.sum(dim=1, keepdim=True)  # (B, 1)
+    quota = (ratio * positives).clamp(max=positive.shape[1] - positives)  # (B, 1)
+    losses = losses.masked_fill(positive, -torch.inf)  # (B, A): positives come last
+    order = losses.sort(dim=1, descending=True, stable=True).indices  # (B, A)
+    chosen = torch.arange(order.shape[1], device=order.device) < quota  # (B, A), in sorted order
     return torch.zeros_like(positive).scatter(1, order, chosen)
 
 

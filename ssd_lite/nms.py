@@ -26,8 +26,7 @@ class Detections(NamedTuple):
 def suppress(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 2.2,
-    "Inference".
+    """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 3.7.
 
     Args:
         boxes: xyxy, each image's in descending order of score.
@@ -93,8 +92,8 @@ def postprocess(
     best first.
 
     Padded to the same K for all images with label 0. The thresholds' defaults are the paper's
-    (section 2.2, "Inference") and its code's. An image's best candidates go first; others are
-    looked at only if too few survive.
+    (section 3.7) and its code's. An image's best candidates go first; others are looked at only if
+    too few survive.
     """
     boxes = decode(offsets.float(), default_boxes, spec.variances, spec.max_log_size)  # (B, A, 4)
     if spec.clip_detections:
@@ -118,7 +117,8 @@ def postprocess(
             break
         considered *= 4
 
-    best = keep.int().argsort(dim=1, descending=True, stable=True)[:, :per_image]  # (B, K): survivors first, in order
+    # Survivors first, in their order.
+    best = keep.int().argsort(dim=1, descending=True, stable=True)[:, :per_image]  # (B, K)
     kept = keep.gather(1, best)
     boxes = chosen.gather(1, best[:, :, None].expand(-1, -1, 4))  # (B, K, 4)
     return boxes, torch.where(kept, scores.gather(1, best), 0), torch.where(kept, label.gather(1, best), 0)

@@ -125,7 +125,7 @@ def per_box(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK v
     Channels must come last *before* the reshape; a bare ``view`` would mix the values of
     different cells.
     """
-    return x.permute(0, 2, 3, 1).reshape(len(x), -1, values)
+    return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, values))
 
 
 class SSD(nn.Module):
@@ -139,8 +139,8 @@ class SSD(nn.Module):
 
     def __init__(self, spec: SSDSpec, classes: Sequence[str]):
         super().__init__()
-        if not classes or isinstance(classes, str):
-            raise ValueError(f"classes: expected at least one name, in a list or tuple, got {classes!r}")
+        if not classes or isinstance(classes, str | int):
+            raise ValueError(f"classes: expected a list or tuple of names, one or more, got {classes!r}")
         self.spec, self.classes = spec, tuple(classes)
         base, layer = BASES[spec.base]
         self.base = base()
@@ -175,6 +175,11 @@ class SSD(nn.Module):
         maps = self.base(images)
         for extra in self.extras:
             maps.append(extra(maps[-1]))
+        if (sides := tuple(x.shape[-1] for x in maps)) != self.spec.maps:
+            raise ValueError(
+                f"{self.spec.name}: its maps are said to have {self.spec.maps} cells a side, "
+                f"but the network's have {sides}; write these into the spec, and their steps"
+            )
         answers = [both_heads(x, *heads) for x, *heads in zip(maps, self.logits, self.offsets)]
         logits = [per_box(of_logits, len(self.classes) + 1) for of_logits, _ in answers]
         offsets = [per_box(of_offsets, 4) for _, of_offsets in answers]

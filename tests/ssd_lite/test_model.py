@@ -300,10 +300,23 @@ def test_the_network_refuses_images_of_another_size_and_says_what_makes_them(sha
         undecorated(SSD.forward)(lite(), torch.zeros(shape))
 
 
-@pytest.mark.parametrize("classes", [[], (), "disc", ""])
+@pytest.mark.parametrize("classes", [[], (), "disc", "", 20, 0])
 def test_classes_must_be_a_list_of_names(classes):
-    with pytest.raises(ValueError, match="classes: expected at least one name, in a list or tuple"):
-        SSD(LITE, classes)
+    with pytest.raises(ValueError, match="classes: expected a list or tuple of names, one or more, got"):
+        undecorated(SSD.__init__)(SSD.__new__(SSD), LITE, classes)
+
+
+def test_a_spec_with_other_maps_than_the_networks_is_told_the_networks():
+    wrong = replace(LITE, maps=(24, 12, 6, 3, 1, 1))
+    with pytest.raises(
+        ValueError, match=r"LITE: its maps are said to have \(24, .*the network's have \(24, 12, 6, 3, 2, 1\)"
+    ):
+        SSD(wrong, ["disc"])(torch.zeros(1, 3, SIZE, SIZE))
+
+
+def test_no_images_give_no_answers():
+    logits, offsets = lite()(torch.zeros(0, 3, SIZE, SIZE))
+    assert logits.shape == (0, len(lite().default_boxes), logits.shape[2]) and offsets.shape[0] == 0
 
 
 def undecorated(function):

@@ -1,16 +1,20 @@
 """The toy scene's numbers, as counted on paper: every chapter builds on them."""
 
+import math
 from fractions import Fraction
+from functools import partial
 
 import pytest
 import torch
 
 from chapters.toy import toy
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.encoding import decode
+from ssd_lite.encoding import decode, encode
+from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import assign, match
-from ssd_lite.mining import hard_negatives
-from ssd_lite.nms import suppress
+from ssd_lite.metrics import Objects, evaluate
+from ssd_lite.mining import all_negatives, hard_negatives
+from ssd_lite.nms import Detections, postprocess, suppress
 
 HOUSE, CAR = 0, 1
 TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT, SQUARE, WIDE, TALL, WHOLE = range(8)
@@ -83,6 +87,45 @@ def test_what_is_left_finds_both_objects_and_takes_the_cloud_for_a_car():
     torch.testing.assert_close(overlap[0, HOUSE], torch.tensor(6 / 7))
     assert overlap[1].tolist() == [0, 0]
     torch.testing.assert_close(overlap[2, CAR], torch.tensor(9 / 10))
+
+
+def test_the_scene_through_all_chapters():
+    """From overlaps to average precision, each step on what the last one gave, with the numbers of the pages."""
+    labels, boxes = match(toy.default_boxes, toy.boxes[None], toy.labels[None])  # chapter 3
+    assert labels.tolist() == [[0, 0, 0, 2, 1, 0, 0, 0]]
+
+    wanted = encode(boxes, toy.default_boxes, toy.spec.variances)  # chapter 4
+    assert wanted[0, SQUARE].tolist() == pytest.approx([0, 1.25, 0, 5 * math.log(6 / 8)], abs=1e-5)
+    assert wanted[0, BOTTOM_RIGHT].tolist() == pytest.approx(
+        [-3.75, -2.5, 5 * math.log(10 / 8), 5 * math.log(4 / 8)], abs=1e-5
+    )
+    background = [n for n in range(8) if n not in (SQUARE, BOTTOM_RIGHT)]
+    assert (wanted[0, background] == 0).all()
+
+    answers = toy.logits[None], toy.offsets[None], labels, wanted  # chapter 5
+    everything = multibox_loss(*answers, choose_negatives=all_negatives)
+    right = 0.9 * 0.25 * 0.8 * 0.5 * 0.8 * 0.3 * 0.9 * 0.7
+    assert everything.classification.item() == pytest.approx(-math.log(right) / 2, abs=1e-5)
+    off = [-0.625, 5 * math.log(9 / 10), 0.625, 5 * math.log(7 / 6)]  # all below 1: half their squares
+    assert everything.localisation.item() == pytest.approx(sum(d * d / 2 for d in off) / 2, abs=1e-5)
+    assert everything.total.item() == pytest.approx(2.562, abs=5e-4)
+
+    mined = multibox_loss(*answers, choose_negatives=partial(hard_negatives, ratio=1))  # chapter 6
+    assert mined.negatives == 2
+    assert mined.classification.item() == pytest.approx(-math.log(0.25 * 0.3 * 0.5 * 0.8) / 2, abs=1e-5)
+    assert mined.localisation == everything.localisation
+
+    # Chapter 8. Of the answers above 0.3 the second house goes; the cloud stays.
+    found = postprocess(toy.logits[None], toy.offsets[None], toy.default_boxes, toy.spec, score_threshold=0.3)
+    kept = found[2][0] > 0
+    boxes, scores, names = (x[0, kept] for x in found)
+    assert names.tolist() == [HOUSE + 1, CAR + 1, CAR + 1]
+    assert scores.tolist() == pytest.approx([0.8, 0.65, 0.5])
+
+    # Chapter 10. The house is found, and the cloud stands above the car.
+    real = Objects(toy.squares(toy.boxes), toy.labels, torch.zeros(2, dtype=torch.bool))
+    score = evaluate([Detections(toy.squares(boxes), scores, names)], [real], toy.classes)
+    assert score.per_class == pytest.approx({"house": 1, "car": 1 / 2})
 
 
 def test_the_picture_is_square():

@@ -113,12 +113,12 @@ def same_as(
 
     def judge(answer: Callable) -> str:
         for case in cases:
-            got, wanted = answer(*case), right(*case)
+            got, wanted = answer(*_copy(case)), right(*case)
             if got is None:
                 return BLANK
             if not _equal(got, wanted, tolerance):
                 for message, mistake in mistakes.items():
-                    if all(_equal(answer(*c), mistake(*c), tolerance) for c in cases):
+                    if all(_equal(answer(*_copy(c)), mistake(*c), tolerance) for c in cases):
                         return message
                 if getattr(got, "shape", None) != getattr(wanted, "shape", None):
                     return f"For {_show(case)} it gives {_form(got)}, and {_form(wanted)} is right."
@@ -139,6 +139,11 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
     return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
+def _copy(case: tuple) -> tuple:
+    """The same arguments, for an answer that may change its tensors in place."""
+    return tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in case)
+
+
 def _form(value: Any) -> str:
     """What kind of thing a value is."""
     if isinstance(value, torch.Tensor):
@@ -146,12 +151,17 @@ def _form(value: Any) -> str:
     return f"a {type(value).__name__}, {_show(value)}"
 
 
+def _rounded(value: Any) -> Any:
+    """Numbers with four decimals, in lists of any depth."""
+    return [_rounded(v) for v in value] if isinstance(value, list) else round(value, 4)
+
+
 def _show(value: Any) -> str:
     """A value in few words."""
     if isinstance(value, torch.Tensor) and value.numel() > 12:
         return f"a tensor of shape {tuple(value.shape)} that begins with {_show(value.flatten()[:4])}"
     if isinstance(value, torch.Tensor):
-        return str([round(v, 4) for v in value.flatten().tolist()])
+        return str(_rounded(value.tolist()))
     if isinstance(value, tuple):
         return f"({', '.join(_show(v) for v in value)})"
     return f"`{getattr(value, 'name', value)}`"

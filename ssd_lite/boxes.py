@@ -49,12 +49,13 @@ def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
     training step.
     """
     if boxes.shape[-1:] != (4,) or not boxes.is_floating_point():
-        raise ValueError(f"{name}: expected floats of shape (..., 4), got {boxes.dtype} of shape {tuple(boxes.shape)}")
+        given = f"{boxes.dtype} of shape {tuple(boxes.shape)}"
+        raise ValueError(f"{name}: expected floats of shape (..., 4), got {given}")
     width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
     bad = ~((width > 0) & (height > 0) & boxes.isfinite().all(dim=-1))  # NaN > 0 is False: NaN is bad
     if bad.any():
         first = boxes[bad][0].tolist()
         raise ValueError(
-            f"{name}: {int(bad.sum())} of {bad.numel()} boxes have no area or are not finite; the first is {first}."
-            " Expected x0 < x1 and y0 < y1: drop such boxes, or swap their corners"
+            f"{name}: {int(bad.sum())} of {bad.numel()} boxes have no area or are not finite; "
+            f"the first is {first}. Expected x0 < x1 and y0 < y1: drop such boxes, or swap their corners"
         )

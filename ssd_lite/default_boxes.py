@@ -44,8 +44,7 @@ class SSDSpec:
     mean: tuple[float, float, float] = (123 / 255, 117 / 255, 104 / 255)  # red, green, blue, in [0, 1]
     std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
     antialias: bool = False  # when a larger picture is shrunk to image_size
-    # torchvision's departures from the reference; see the appendix "Where implementations
-    # disagree".
+    # torchvision's departures from the reference.
     clip_sizes: bool = False  # default boxes no larger than the image
     clip_detections: bool = False  # decoded boxes cut at the image's edge before NMS
     max_log_size: float = float("inf")  # largest log of decoded size over default size

@@ -110,7 +110,7 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
         map_names(model), layers(model), spec.maps, spec.boxes_per_cell, channels, counts
     ):
         parts.append(arrow([(CENTRE, y + TILE + 4), (CENTRE, y + ROW - 4)], theme))
-        parts.append(label(CENTRE + 12, y + TILE + 25, way, theme["grey"], 14))
+        parts.append(label(CENTRE + 12, y + TILE + 25, way, theme["grey"], 14, halo=theme["paper"]))
         y += ROW
         of_level = boxes[start : start + count].view(n, n, shapes, 4)  # (rows, columns, shapes, 4)
         start += count
@@ -191,11 +191,21 @@ def rectangle(x: float, y: float, wide: float, high: float, fill: str, edge: str
     return f'<rect {place} fill="{fill}" stroke="{edge}" stroke-width="1.4"/>'
 
 
-def label(x: float, y: float, words: str, ink: str, size: float, anchor: str = "start", bold: bool = False) -> str:
-    """Words with their base line at (x, y)."""
+def label(
+    x: float,
+    y: float,
+    words: str,
+    ink: str,
+    size: float,
+    anchor: str = "start",
+    bold: bool = False,
+    halo: str = "",
+) -> str:
+    """Words with their base line at (x, y); a halo sets them off from lines behind them."""
     weight = ' font-weight="bold"' if bold else ""
+    around = f' paint-order="stroke" stroke="{halo}" stroke-width="5"' if halo else ""
     place = f'x="{x:.1f}" y="{y:.1f}" font-size="{size}" text-anchor="{anchor}"'
-    return f'<text {place} fill="{ink}"{weight}>{escape(words)}</text>'
+    return f'<text {place} fill="{ink}"{weight}{around}>{escape(words)}</text>'
 
 
 def picture(wide: float, high: float, parts: list[str], theme: dict[str, str], title: str) -> Diagram:

@@ -24,9 +24,10 @@ def encode(
         variances: units of the centre's and of the size's offsets.
     """
     boxes = xyxy_to_cxcywh(boxes)  # (*B, A, 4)
-    centre = (boxes[..., :2] - default_boxes[:, :2]) / default_boxes[:, 2:] / variances[0]  # (*B, A, 2)
-    size = torch.log(boxes[..., 2:] / default_boxes[:, 2:]) / variances[1]  # (*B, A, 2)
-    return torch.cat([centre, size], dim=-1)
+    centre, size = default_boxes.split(2, dim=1)  # (A, 2) each
+    move = (boxes[..., :2] - centre) / size / variances[0]  # (*B, A, 2)
+    growth = torch.log(boxes[..., 2:] / size) / variances[1]  # (*B, A, 2)
+    return torch.cat([move, growth], dim=-1)
 
 
 def decode(
@@ -41,6 +42,7 @@ def decode(
     ``max_log_size`` caps the logarithm of the growth, as torchvision does; the reference does
     not.
     """
-    centre = offsets[..., :2] * variances[0] * default_boxes[:, 2:] + default_boxes[:, :2]  # (*B, A, 2)
-    log_size = (offsets[..., 2:] * variances[1]).clamp(max=max_log_size)
-    return cxcywh_to_xyxy(torch.cat([centre, log_size.exp() * default_boxes[:, 2:]], dim=-1))  # (*B, A, 4)
+    centre, size = default_boxes.split(2, dim=1)  # (A, 2) each
+    centre = centre + offsets[..., :2] * variances[0] * size  # (*B, A, 2)
+    log_growth = (offsets[..., 2:] * variances[1]).clamp(max=max_log_size)
+    return cxcywh_to_xyxy(torch.cat([centre, size * log_growth.exp()], dim=-1))  # (*B, A, 4)

@@ -34,8 +34,7 @@ def multibox_loss(
         logits: class scores before softmax; class 0 is background, so there are C + 1.
         offsets: predicted offsets.
         target_labels: from :func:`~ssd_lite.matching.match`; 0 is background.
-        target_offsets: from :func:`~ssd_lite.encoding.encode`; read only where the label is not
-            0.
+        target_offsets: from :func:`~ssd_lite.encoding.encode`; read only where there is an object.
         choose_negatives: given each box's cross-entropy and the mask of positives, a mask of
             the background boxes that take part. The paper's choice is
             :func:`~ssd_lite.mining.hard_negatives`.
@@ -44,7 +43,8 @@ def multibox_loss(
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
-    cross_entropy = F.cross_entropy(logits.float().transpose(1, 2), target_labels, reduction="none")  # (B, A)
+    scores = logits.float().transpose(1, 2)  # (B, C + 1, A)
+    cross_entropy = F.cross_entropy(scores, target_labels, reduction="none")  # (B, A)
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 
@@ -57,7 +57,8 @@ def multibox_loss(
         normaliser = positive.sum().clamp(min=1)  # an image without objects must not give 0/0
     classification = torch.where(positive | negative, cross_entropy, 0).sum() / normaliser
     localisation = distance.sum() / normaliser
-    return MultiBoxLoss(classification + localisation, classification, localisation, positive.sum(), negative.sum())
+    total = classification + localisation
+    return MultiBoxLoss(total, classification, localisation, positive.sum(), negative.sum())
 
 
 def check_targets(logits: Tensor, offsets: Tensor, target_labels: Tensor, target_offsets: Tensor) -> None:
@@ -69,8 +70,7 @@ def check_targets(logits: Tensor, offsets: Tensor, target_labels: Tensor, target
     for name, tensor in {"logits": logits, "offsets": offsets, "target_offsets": target_offsets}.items():
         last = "C + 1" if name == "logits" else 4
         if tensor.shape[:2] != batch or tensor.dim() != 3 or (last == 4 and tensor.shape[2] != 4):
-            raise ValueError(
-                f"{name}: expected shape {(*batch, last)} to go with the labels, got {tuple(tensor.shape)}"
-            )
+            wanted = f"({batch[0]}, {batch[1]}, {last})"
+            raise ValueError(f"{name}: expected shape {wanted} to go with the labels, got {tuple(tensor.shape)}")
         if tensor.device != target_labels.device:
             raise ValueError(f"{name} is on {tensor.device}, target_labels on {target_labels.device}: use one device")

@@ -14,9 +14,8 @@ class L2Norm(nn.Module):
     """Scale every pixel's vector to a learned length, 20 at first. Paper: section 3.1, after
     ParseNet.
 
-    conv4_3's activations are much larger than those of the deeper maps; without this its heads
-    would drown the others. The small number stands *inside* the root: outside, the gradient at
-    an all-zero pixel is NaN.
+    For conv4_3, whose activations in a trained VGG16 have another scale than the deeper maps'.
+    The small number stands *inside* the root: outside, the gradient at an all-zero pixel is NaN.
     """
 
     def __init__(self, channels: int, length: float = 20):
@@ -122,8 +121,8 @@ def per_box(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK v
     """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a
     cell, ``values`` each.
 
-    Channels must come last *before* the reshape; a bare ``view`` would mix the values of
-    different cells.
+    Channels must come last *before* they are counted off; a bare ``view`` would mix the values
+    of different cells.
     """
     return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, values))
 
@@ -209,8 +208,10 @@ def resize(images: Float[Tensor, "B C _ _"], size: int, antialias: bool) -> Floa
 
 
 def initialise(module: nn.Module) -> None:
-    """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the
-    paper's code."""
+    """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the paper.
+
+    Caffe's Xavier counts inputs only, PyTorch's inputs and outputs.
+    """
     if isinstance(module, nn.Conv2d):
         if module.bias is None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -128,12 +128,13 @@ def training_loss(
     """
     images, boxes, labels = batch.images.float(), batch.boxes, batch.labels
     if recipe.augment == "paper":
-        images, boxes, labels = augment_batch(images, boxes, labels, noise, model.mean * 255, model.spec.image_size)
+        ground, size = model.mean * 255, model.spec.image_size
+        images, boxes, labels = augment_batch(images, boxes, labels, noise, ground, size)
     elif recipe.augment == "mirror":
         images, boxes, labels = mirror_batch(images, boxes, labels, noise)
     images = model.normalise(images).contiguous(memory_format=torch.channels_last)
-    on = torch.autocast(images.device.type, torch.bfloat16) if recipe.precision == "bf16" else nullcontext()
-    with on:
+    bf16 = recipe.precision == "bf16"
+    with torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext():
         logits, offsets = network(images)
     target_labels, target_boxes = match(model.default_boxes, boxes, labels, recipe.threshold)
     target_offsets = encode(target_boxes, model.default_boxes, model.spec.variances)
@@ -300,7 +301,7 @@ def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Reci
 def train_step(
     network: nn.Module, model: SSD, optimiser: torch.optim.Optimizer, batch: Batch, step: int, recipe: Recipe
 ) -> tuple[MultiBoxLoss, Float[Tensor, ""]]:
-    """One step of training. Returns the loss and the gradient's length, on the device: nothing here waits for it."""
+    """One step of training: its loss and the gradient's length, on the device, without waiting."""
     for group in optimiser.param_groups:
         group["lr"] = group["factor"] * learning_rate(step, recipe)
     noise = noise_of(step, recipe).to(batch.images.device, non_blocking=True)

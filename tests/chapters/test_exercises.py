@@ -126,6 +126,17 @@ def test_the_right_numbers_in_a_wrong_shape_are_told_the_shape():
     assert check(lambda: 1.0).message.endswith(f"it gives a float, `1.0`, and {wanted}")
 
 
+def test_a_table_is_shown_as_a_table():
+    check = same_as(lambda x: x + 1, cases=[(torch.tensor([[0.12345, 1], [2, 3]]),)], mistakes={})
+    assert check(lambda x: x).message.startswith("For ([[0.1235, 1.0], [2.0, 3.0]]) it gives [[0.1235, 1.0]")
+
+
+def test_an_answer_may_change_its_arguments():
+    check = same_as(lambda x: x + 1, cases=[(torch.zeros(2),)], mistakes={"Nothing changed.": lambda x: x})
+    assert check(lambda x: x.add_(1)).right
+    assert check(lambda x: x.mul_(1)).message == "Nothing changed."
+
+
 def test_no_answer_is_a_blank():
     check = same_as(lambda: 1, cases=[()], mistakes={})
     assert check(None).message == check(...).message == check(lambda: None).message == BLANK

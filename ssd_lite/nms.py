@@ -45,8 +45,8 @@ def suppress_at_once(
     together.
 
     A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule
-    to every box at once, again and again: after n rounds the first n boxes are surely right, so
-    it ends, and at the greedy answer.
+    to every box at once, again and again: after n rounds the first n + 1 boxes are surely right,
+    so it ends, and at the greedy answer.
     """
     rivals = (iou(boxes, boxes) > iou_threshold) & (labels[:, :, None] == labels[:, None, :])  # (B, K, K)
     rivals = rivals.triu(diagonal=1)  # row i may suppress column j only if it scores higher

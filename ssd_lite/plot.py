@@ -1,4 +1,4 @@
-"""Drawing: detections on a picture, boxes in a plot, and the map of the pieces that opens every chapter.
+"""Drawing: detections on a picture, and boxes in a plot.
 
 :func:`draw` needs nothing but pillow and torchvision. The others draw with matplotlib, which is imported when they are
 called: the package does without it.
@@ -15,7 +15,7 @@ from ssd_lite.nms import Detections
 
 # Colours that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3E9D", "#8C6D31")
-INK, PALE, PAPER = "#24323f", "#c3ccd4", "#fcfcfa"
+INK, PAPER = "#24323f", "#fcfcfa"
 
 
 def colour(label: int) -> str:
@@ -111,71 +111,3 @@ def show_boxes(
         patch = {"facecolor": c, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
         ax.text(left, top, word, color=ink_on(c), fontsize=9, va="bottom", bbox=patch, clip_on=True)
     return ax
-
-
-# Where each piece stands on the map: column, row, width in columns; its chapter; and what is written there.
-PIECES = {
-    "data": (0, 0, 1, 9, "Data"),
-    "heads": (1, 0, 1, 7, "Network"),
-    "nms": (2, 0, 1, 8, "NMS"),
-    "evaluation": (3, 0, 1, 10, "Evaluation"),
-    "default boxes": (0, 1, 1, 2, "Default boxes"),
-    "matching": (1, 1, 1, 3, "Matching"),
-    "encoding": (2, 1, 1, 4, "Encoding"),
-    "loss": (3, 1, 1, 5, "Loss"),
-    "boxes": (0, 2, 1, 1, "Boxes, IoU"),
-    "training": (1.5, 2, 2, 11, "Training: all of it, many times"),
-    "mining": (3, 2, 1, 6, "Mining"),
-}
-# What flows between them: a word, and the points (column, row) that its line passes through.
-FLOWS = (
-    ("", [(0, 0), (1, 0)]),
-    ("", [(1, 0), (2, 0)]),
-    ("", [(2, 0), (3, 0)]),
-    ("", [(0, 2), (0, 1)]),
-    ("", [(0, 1), (1, 1)]),
-    ("", [(1, 1), (2, 1)]),
-    ("", [(2, 1), (3, 1)]),
-    ("", [(3, 2), (3, 1)]),
-    ("objects", [(0, 0), (0, 0.5), (0.85, 0.5), (0.85, 1)]),
-    ("answers", [(1.15, 0), (1.15, 0.5), (3, 0.5), (3, 1)]),
-)
-
-
-def pipeline_map(lit: str):
-    """Map of the pieces of SSD with one lit up: a matplotlib figure, the same in every chapter but for the light.
-
-    Args:
-        lit: one of :data:`PIECES`, such as "default boxes".
-    """
-    import matplotlib.pyplot as plt
-    from matplotlib.patches import FancyBboxPatch
-
-    if lit not in PIECES:
-        raise ValueError(f"lit: expected one of {', '.join(PIECES)}, got {lit!r}")
-    figure = plt.figure(figsize=(7.2, 2.7), facecolor=PAPER, layout="none")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(-0.47, 3.47), ylim=(2.34, -0.34))
-    axes.axis("off")
-    grey, gap, half_height = "#7b8894", 0.08, 0.26
-    for word, points in FLOWS:
-        axes.plot(*zip(*points), color=grey, lw=1.4, zorder=1)
-        (x0, y0), (x1, y1) = points[-2:]
-        tip = (x1 - 0.5 + gap, y1) if x1 > x0 else (x1, y1 - half_height if y1 > y0 else y1 + half_height)
-        arrow = {"arrowstyle": "-|>", "color": grey, "lw": 1.4, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 11}
-        axes.annotate("", tip, (x0, y0), arrowprops=arrow, zorder=1)
-        if word:
-            (xa, ya), (xb, _) = points[1:3]
-            ground = {"facecolor": PAPER, "edgecolor": "none", "pad": 2}
-            axes.text((xa + xb) / 2, ya, word, ha="center", va="center", color=grey, fontsize=10, bbox=ground)
-    for name, (column, row, columns, chapter, word) in PIECES.items():
-        fill, edge, ink, small = (
-            (PALETTE[0], PALETTE[0], "white", "white") if name == lit else ("white", PALE, INK, grey)
-        )
-        half = columns / 2 - gap
-        corner = (column - half, row - half_height)
-        shape = {"boxstyle": "round,pad=0,rounding_size=0.08", "facecolor": fill, "edgecolor": edge, "linewidth": 1.4}
-        axes.add_patch(FancyBboxPatch(corner, 2 * half, 2 * half_height, mutation_aspect=0.8, zorder=2, **shape))
-        weight = "bold" if name == lit else "normal"
-        axes.text(column, row + 0.04, word, ha="center", va="center", color=ink, fontsize=12, weight=weight, zorder=3)
-        axes.text(corner[0] + 0.04, corner[1] + 0.04, chapter, va="top", color=small, fontsize=8.5, zorder=3)
-    return figure

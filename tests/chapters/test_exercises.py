@@ -107,7 +107,7 @@ def test_every_mistake_is_told_what_is_wrong_with_it(exercise, checked):
 @each_exercise
 def test_hints_come_in_stages_and_the_solution_is_folded(exercise):
     assert len(re.findall("<summary>Hint", exercise.hints)) >= 2
-    assert "hide-input" in exercise.solution_tags
+    assert "hide-cell" in exercise.solution_tags
 
 
 def test_a_mistake_that_nobody_thought_of_is_shown_a_case():

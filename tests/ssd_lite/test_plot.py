@@ -2,7 +2,6 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 import torch
 from PIL import ImageColor
 
@@ -60,20 +59,6 @@ def test_ink_can_be_read_on_every_colour_of_the_palette():
     for colour in plot.PALETTE:
         low, high = sorted((luminance(colour), luminance(plot.ink_on(colour))))
         assert (high + 0.05) / (low + 0.05) >= 4.5
-
-
-@pytest.mark.parametrize("lit", plot.PIECES)
-def test_the_map_has_every_piece_and_lights_one(lit):
-    figure = plot.pipeline_map(lit)
-    words = [text for text in figure.axes[0].texts if text.get_text() in {piece[-1] for piece in plot.PIECES.values()}]
-    assert len(words) == len(plot.PIECES)
-    assert [text.get_text() for text in words if text.get_weight() == "bold"] == [plot.PIECES[lit][-1]]
-    plt.close(figure)
-
-
-def test_the_map_refuses_an_unknown_piece():
-    with pytest.raises(ValueError, match="lit: expected one of"):
-        plot.pipeline_map("anchors")
 
 
 def test_boxes_are_drawn_where_they_are():

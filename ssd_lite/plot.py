@@ -15,7 +15,7 @@ from ssd_lite.nms import Detections
 
 # Colours that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3E9D", "#8C6D31")
-INK, PAPER = "#24323f", "#fcfcfa"
+INK, PALE, PAPER = "#24323f", "#c3ccd4", "#fcfcfa"
 
 
 def colour(label: int) -> str:

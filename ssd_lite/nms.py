@@ -65,12 +65,13 @@ def suppress_in_order(
 
     Its cost grows with the square of what a call is given, so images stay apart; one call
     serves all classes. Boxes of different classes are moved so far apart that they cannot
-    overlap, in double precision, so that no IoU changes.
+    overlap, in double precision, so that no IoU (of boxes within ±1e6) changes.
     """
-    boxes = boxes.double().clamp(-1e6, 1e6)  # one wild box must not cost the others their precision
+    # One wild box must not cost the others their precision, and NaN must stay where it is.
+    boxes = boxes.double().nan_to_num(0).clamp(-1e6, 1e6)
     spread = boxes.max() - boxes.min() + 1 if boxes.numel() else 0
     apart = boxes + (labels * spread)[:, :, None]  # (B, K, 4)
-    order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # in place of scores: they descend already
+    order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # for scores: they descend already
     keep = torch.zeros_like(labels, dtype=torch.bool)
     for image, candidates in enumerate((labels > 0).sum(dim=1).tolist()):  # padding comes last
         survivors = torchvision.ops.nms(apart[image, :candidates], order[:candidates], iou_threshold)

@@ -68,7 +68,8 @@ def suppress_in_order(
     overlap, in double precision, so that no IoU (of boxes within ±1e6) changes.
     """
     # One wild box must not cost the others their precision, and NaN must stay where it is.
-    boxes = boxes.double().nan_to_num(0).clamp(-1e6, 1e6)
+    lost = boxes.isnan().any(dim=-1, keepdim=True)  # (B, K, 1)
+    boxes = torch.where(lost, 0, boxes.double()).clamp(-1e6, 1e6)
     spread = boxes.max() - boxes.min() + 1 if boxes.numel() else 0
     apart = boxes + (labels * spread)[:, :, None]  # (B, K, 4)
     order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # for scores: they descend already

@@ -90,9 +90,11 @@ def test_one_wild_box_does_not_change_what_happens_to_the_others(method, size):
 
 @pytest.mark.parametrize("method", [suppress_at_once, suppress_in_order])
 def test_a_nan_box_changes_nothing_for_the_others_of_its_batch(method):
-    twins = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 0.95], [torch.nan] * 4])
-    labels = torch.ones(2, 3, dtype=torch.int64)
-    assert method(torch.stack([twins, twins.nan_to_num(0.5)]), labels).tolist() == [[True, False, True]] * 2
+    twins = [[0, 0, 1, 1], [0, 0, 1, 0.95]]
+    for broken in ([torch.nan] * 4, [0, torch.nan, 1, 1]):
+        boxes = torch.tensor([[*twins, broken], [*twins, [2, 2, 3, 3]]])
+        labels = torch.ones(2, 3, dtype=torch.int64)
+        assert method(boxes, labels).tolist() == [[True, False, True]] * 2
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0), (2, 3)])

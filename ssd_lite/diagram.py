@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from ssd_lite.boxes import cxcywh_to_xyxy
 from ssd_lite.default_boxes import SSDSpec, make_default_boxes
 from ssd_lite.model import SSD
+from ssd_lite.plot import INK, PALE, PALETTE, PAPER
 
 # Colours of the page's two themes. Light is that of the plots, which keep their light ground in both.
-LIGHT = {"ink": "#24323f", "grey": "#5f6d79", "pale": "#c3ccd4", "paper": "#fcfcfa", "card": "#ffffff"}
-LIGHT |= {"lit": "#0072B2", "on lit": "#ffffff", "box": "#B84A00"}
+LIGHT = {"ink": INK, "grey": "#5f6d79", "pale": PALE, "paper": PAPER, "card": "#ffffff"}
+LIGHT |= {"lit": PALETTE[0], "on lit": "#ffffff", "box": "#B84A00"}
 DARK = {"ink": "#e6ebf0", "grey": "#a4b1bd", "pale": "#55626e", "paper": "#14181e", "card": "#1f262e"}
 DARK |= {"lit": "#56B4E9", "on lit": "#10202c", "box": "#FF9D5C"}
 
@@ -102,22 +103,21 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
     channels = [*model.base.channels, *(extra.channels for extra in spec.extras)]
     boxes = cxcywh_to_xyxy(make_default_boxes(spec))  # (A, 4)
     counts = [n * n * k for n, k in zip(spec.maps, spec.boxes_per_cell)]
-    parts, y, start = [], 14, 0
-    parts += tile(y, 0, torch.zeros(0, 4), theme)
+    parts, y = [], 14
+    parts += tile(y, 0, boxes[:0], theme)
     parts.append(label(TEXT, y + 32, "the picture", theme["ink"], 18, bold=True))
     parts.append(label(TEXT, y + 53, f"{spec.image_size} × {spec.image_size} pixels, 3 colours", theme["grey"], 15))
-    for name, way, n, shapes, depth, count in zip(
-        map_names(model), layers(model), spec.maps, spec.boxes_per_cell, channels, counts
+    for name, way, n, shapes, depth, of_level in zip(
+        map_names(model), layers(model), spec.maps, spec.boxes_per_cell, channels, boxes.split(counts)
     ):
         parts.append(arrow([(CENTRE, y + TILE + 4), (CENTRE, y + ROW - 4)], theme))
         parts.append(label(CENTRE + 12, y + TILE + 25, way, theme["grey"], 14, halo=theme["paper"]))
         y += ROW
-        of_level = boxes[start : start + count].view(n, n, shapes, 4)  # (rows, columns, shapes, 4)
-        start += count
-        parts += tile(y, n, of_level[n // 2, n // 2], theme)
+        cells = of_level.view(n, n, shapes, 4)  # (rows, columns, shapes, 4)
+        parts += tile(y, n, cells[n // 2, n // 2], theme)
         parts.append(label(TEXT, y + 20, name, theme["ink"], 18, bold=True))
         parts.append(label(TEXT, y + 42, f"{n} × {n} cells, {depth} channels", theme["grey"], 15))
-        parts.append(label(TEXT, y + 63, f"{shapes} boxes a cell: {count}", theme["box"], 15))
+        parts.append(label(TEXT, y + 63, f"{shapes} boxes a cell: {len(of_level)}", theme["box"], 15))
         parts.append(arrow([(END - 30, y + TILE / 2), (END, y + TILE / 2)], theme, tip=False))
     bottom = y + ROW
     parts.append(arrow([(END, 14 + ROW + TILE / 2), (END, bottom + 4)], theme))

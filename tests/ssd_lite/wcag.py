@@ -1,0 +1,16 @@
+"""How well one colour can be read on another, as the Web Content Accessibility Guidelines measure it."""
+
+import numpy as np
+from PIL import ImageColor
+
+
+def luminance(colour):
+    channels = np.array(ImageColor.getrgb(colour)) / 255
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return linear @ (0.2126, 0.7152, 0.0722)
+
+
+def contrast(a, b):
+    """From 1, none at all, to 21, black on white."""
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)

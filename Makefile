@@ -33,7 +33,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 
 .PHONY: test
 test: lint  ## Check everything: style, package, notebooks (all are run) and the book
 	$(PYTEST) tests --cov
-	$(PYTEST) chapters --nbval-lax --nbval-current-env --nbval-cell-timeout 600
+	$(PYTEST) chapters --nbval-lax --nbval-current-env --nbval-cell-timeout 1800
 
 .PHONY: lint
 lint: $(VENV)/installed  ## Check style, and that the chapters show the package's own source

@@ -14,7 +14,7 @@ def rerun_after_changes(app, env, added, changed, removed):
     """A page shows what the package and the recorded results say: when these change, every notebook runs again."""
     patterns = ("ssd_lite/*.py", "chapters/*.py", "figures/*")
     sources = [path for pattern in patterns for path in Path(app.srcdir).glob(pattern)]
-    last_change = max(path.stat().st_mtime_ns for path in sources) // 1000
+    last_change = max((path.stat().st_mtime_ns for path in sources), default=0) // 1000
     notebooks = [page for page in env.found_docs if env.doc2path(page).endswith(".ipynb")]
     return [page for page in notebooks if env.all_docs.get(page, 0) < last_change]  # both in microseconds
 

@@ -1,8 +1,12 @@
-"""Train the small model with the package's own command and keep what pages plot and quote, in figures/records/.
+"""Train with the package's own command and keep what pages plot and quote, in figures/records/.
 
-Takes minutes on two CPU cores: ``python figures/record.py`` for drawn scenes, ``python figures/record.py bccd`` for
-photographs. Weights, record and a picture of detections are replaced together. ``python figures/record.py seeds``
-repeats the drawn scenes' run with two more seeds and keeps the three records side by side.
+    python figures/record.py         the small model on drawn scenes: minutes on two CPU cores
+    python figures/record.py bccd    the same on photographs
+    python figures/record.py seeds   the drawn scenes again with two more seeds, the three records side by side
+    python figures/record.py gpu     lite300 on drawn scenes and on photographs, in bf16 and in fp32: four runs on a GPU
+
+Weights, record, replay and a picture of detections are replaced together. What follows is passed on to every run, as in
+``gpu --steps 100``. Photographs are looked for in data/, and downloaded there at need; ``--root`` names another folder.
 """
 
 import json
@@ -19,13 +23,14 @@ from ssd_lite import detect, draw, load
 from ssd_lite.__main__ import open_data
 
 RECORDS = Path(__file__).parent / "records"
+GPU_DATA = ("shapes", "bccd")
 
 
 def picture(weights: Path, data: str, root: Path, columns: int = 3, rows: int = 2) -> Image.Image:
     """A sheet of held-out pictures with what the model finds in them."""
     model = load(weights)
     test = open_data(data, root, model.spec.image_size, download=False).test
-    images = [test[i].image for i in range(columns * rows)]
+    images = [test[i].image for i in range(min(columns * rows, len(test)))]
     drawn = [draw(image, found, model.classes) for image, found in zip(images, detect(model, images))]
     width, height = max(d.width for d in drawn), max(d.height for d in drawn)
     sheet = Image.new("RGB", (columns * width + (columns - 1) * 8, rows * height + (rows - 1) * 8), "white")
@@ -34,22 +39,30 @@ def picture(weights: Path, data: str, root: Path, columns: int = 3, rows: int = 
     return sheet
 
 
-def main(data: str = "shapes", root: str = "data") -> None:
-    """Record one run, or with ``data="seeds"`` two more of the drawn scenes'."""
+def main(what: str = "shapes", *options: str) -> None:
+    """Record one run; or what ``seeds`` and ``gpu`` stand for."""
     RECORDS.mkdir(exist_ok=True)
     device = "gpu" if torch.cuda.is_available() else "cpu"
+    root = Path(options[options.index("--root") + 1] if "--root" in options else "data")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        if data == "seeds":
-            others = [train("shapes", root, run / str(seed), "--seed", str(seed)) for seed in (1, 2)]
+        if what == "seeds":
+            others = [train("shapes", run / str(seed), "--seed", str(seed), *options) for seed in (1, 2)]
             keep_seeds(others, f"shapes_lite_{device}")
+        elif what == "gpu":
+            for data in GPU_DATA:
+                for precision, suffix in (("bf16", ""), ("fp32", "_fp32")):
+                    name = Path(data).name
+                    out = run / name / precision
+                    train(data, out, "--model", "lite300", "--precision", precision, *options)
+                    keep(out, f"{name}_lite300_{device}{suffix}", data, root)
         else:
-            keep(train(data, root, run), f"{data}_lite_{device}", data, Path(root))
+            keep(train(what, run, *options), f"{Path(what).name}_lite_{device}", what, root)
 
 
-def train(data: str, root: str, run: Path, *options: str) -> Path:
+def train(data: str, run: Path, *options: str) -> Path:
     """Train by the package's own command; returns the run's folder."""
-    command = [sys.executable, "-m", "ssd_lite", "train", "--data", data, "--root", root, "--out", str(run)]
+    command = [sys.executable, "-m", "ssd_lite", "train", "--data", data, "--out", str(run)]
     subprocess.run([*command, *options], check=True)
     return run
 
@@ -62,8 +75,9 @@ def keep_seeds(others: list[Path], name: str) -> None:
 
 
 def keep(run: Path, name: str, data: str, root: Path) -> None:
-    """Copy a finished run's record and best weights, and draw what it finds."""
+    """Copy a finished run's record, replay and best weights, and draw what it finds."""
     shutil.copy(run / "record.json", RECORDS / f"{name}.json")
+    shutil.copy(run / "replay.json", RECORDS / f"{name}_replay.json")
     shutil.copy(run / "best.safetensors", RECORDS / f"{name}.safetensors")
     picture(run / "best.safetensors", data, root).save(RECORDS / f"{name}.jpg", quality=88)
 

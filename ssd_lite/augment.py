@@ -4,6 +4,8 @@ Everything random is read from one tensor of uniform numbers, ``noise``, a row f
 same noise, same result, whatever the batch around an image, the device or the number of processes.
 """
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -12,9 +14,12 @@ from torch import Tensor
 from ssd_lite.boxes import iou
 
 TRIALS = 50  # crops tried for each kind
-MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)  # kinds of crop: the IoU it must reach with some object; 0.0 is any crop
+# Kinds of crop: the IoU that it must reach with some object; 0.0 is any crop.
+MIN_OVERLAPS = (0.1, 0.3, 0.5, 0.7, 0.9, 0.0)
 CROP_NOISE = len(MIN_OVERLAPS) * TRIALS * 4
-NOISE = 9 + 4 + CROP_NOISE + 1 + 1  # distort, expand, crops, choice among them, mirror: numbers for one image
+# Numbers for one image: distort, expand, crops, choice among them, mirror.
+NOISE = 9 + 4 + CROP_NOISE + 1 + 1
+PARTS = ("distort", "expand", "crop", "mirror")  # the paper's, in the order of the authors' code
 
 
 def augment_batch(
@@ -24,8 +29,10 @@ def augment_batch(
     noise: Float[Tensor, "B noise"],
     mean: Float[Tensor, "3 1 1"],
     size: int,
+    parts: Collection[str] = PARTS,
 ) -> tuple[Float[Tensor, "B 3 size size"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
-    """The paper's augmentation, in its order: distort, expand, crop, warp, mirror. Paper: section 2.2 and 3.6.
+    """The paper's augmentation: distort, expand, crop, warp, mirror, in the order of the authors'
+    code. Paper: sections 2.2 and 3.6.
 
     Args:
         images: grey levels 0..255.
@@ -34,15 +41,20 @@ def augment_batch(
         noise: uniform in [0, 1), ``NOISE`` numbers an image.
         mean: grey levels that fill what lies outside a picture.
         size: height and width of the result.
+        parts: which of :data:`PARTS` take part.
 
     Returns:
         images, boxes and labels; objects whose centre is cut away have become padding.
     """
     for_colour, for_expand, for_crop, for_choice, for_mirror = noise.split([9, 4, CROP_NOISE, 1, 1], dim=1)
-    images = distort(images, for_colour)
-    window = expand(for_expand)  # (B, 4)
-    window = crop(window, boxes, labels, for_crop, for_choice)
-    mirrored = for_mirror < 0.5  # (B, 1)
+    window = whole_window(boxes)  # (B, 4)
+    mirrored = (for_mirror < 0.5) & ("mirror" in parts)  # (B, 1)
+    if "distort" in parts:
+        images = distort(images, for_colour)
+    if "expand" in parts:
+        window = expand(for_expand)
+    if "crop" in parts:
+        window = crop(window, boxes, labels, for_crop, for_choice)
     boxes, labels = move_boxes(boxes, labels, window, mirrored)
     return look_through(images, window, mirrored, mean, size), boxes, labels
 
@@ -53,17 +65,32 @@ def mirror_batch(
     labels: Int[Tensor, "B G"],
     noise: Float[Tensor, "B noise"],
 ) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
-    """Every second picture mirrored, and nothing else: for data that are plentiful. Arguments as for the whole."""
+    """Every second picture mirrored, and nothing else: for data that are plentiful. Arguments
+    as for the whole."""
     mirrored = noise[:, -1:] < 0.5  # (B, 1)
     images = torch.where(mirrored[:, :, None, None], images.flip(3), images)
-    whole = boxes.new_tensor([0, 0, 1, 1]).expand(len(boxes), -1)
-    return images, *move_boxes(boxes, labels, whole, mirrored)
+    return images, *move_boxes(boxes, labels, whole_window(boxes), mirrored)
+
+
+def parts_of(name: str) -> tuple[str, ...]:
+    """Some of :data:`PARTS` by name: "paper" is all of them, "none" none, others are joined, as
+    in "distort+mirror"."""
+    if name == "none":
+        return ()
+    return PARTS if name == "paper" else tuple(name.split("+"))
+
+
+def whole_window(boxes: Float[Tensor, "B G 4"]) -> Float[Tensor, "B 4"]:
+    """Windows that show each picture as it is."""
+    return boxes.new_tensor([0, 0, 1, 1]).expand(len(boxes), -1)
 
 
 def expand(noise: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
-    """Windows up to 4 × as wide and high as their picture, for every second picture; else the picture itself.
+    """Windows up to 4 × as wide and high as their picture, for every second picture; else the
+    picture itself.
 
-    A window is what will be seen: xyxy in fractions of the picture, reaching beyond 0..1 where it shows only the mean.
+    A window is what will be seen: xyxy in fractions of the picture, reaching beyond 0..1 where
+    it shows only the mean.
     """
     ratio = torch.where(noise[:, :1] < 0.5, 1 + 3 * noise[:, 1:2], 1)  # (B, 1)
     top_left = -noise[:, 2:] * (ratio - 1)  # (B, 2)
@@ -77,10 +104,11 @@ def crop(
     noise: Float[Tensor, "B crop"],
     choice: Float[Tensor, "B 1"],
 ) -> Float[Tensor, "B 4"]:
-    """Windows inside windows. For each kind of crop the first trial that some object satisfies; then one kind by lot.
+    """Windows inside windows. For each kind of crop the first trial that some object satisfies;
+    then one kind by lot.
 
-    The whole window is one of the kinds, and the only one where there is no object. As in the authors' sampler, a kind
-    for which every trial failed takes no part in the lot.
+    The whole window is one of the kinds, and the only one where there is no object. As in the
+    authors' sampler, a kind for which every trial failed takes no part in the lot.
     """
     kinds = len(MIN_OVERLAPS)
     noise = noise.view(len(noise), kinds * TRIALS, 4)
@@ -116,7 +144,8 @@ def move_boxes(
     window: Float[Tensor, "B 4"],
     mirrored: Bool[Tensor, "B 1"],
 ) -> tuple[Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
-    """Boxes as seen through a window: in its fractions, cut at its edge, gone if their centre is not in it."""
+    """Boxes as seen through a window: in its fractions, cut at its edge, gone if their centre
+    is not in it."""
     origin, side = window[:, None, :2].repeat(1, 1, 2), (window[:, None, 2:] - window[:, None, :2]).repeat(1, 1, 2)
     boxes = (boxes - origin) / side  # (B, G, 4)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
@@ -135,9 +164,11 @@ def look_through(
     mean: Float[Tensor, "3 1 1"],
     size: int,
 ) -> Float[Tensor, "B 3 size size"]:
-    """What each window shows, warped to ``size`` × ``size``: crop, expand, resize and mirror in a single sampling.
+    """What each window shows, warped to ``size`` × ``size``: crop, expand, resize and mirror in
+    a single sampling.
 
-    A window that shows much of a picture in few pixels samples a copy shrunk by 2 or 4, or thin lines would flicker.
+    A window that shows much of a picture in few pixels samples a copy shrunk by 2 or 4, or thin
+    lines would flicker.
     """
     ticks = (torch.arange(size, device=images.device) + 0.5) / size  # (S,)
     along_x = torch.where(mirrored, 1 - ticks, ticks)  # (B, S)
@@ -156,10 +187,12 @@ def look_through(
 
 
 def distort(images: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B 9"]) -> Float[Tensor, "B 3 H W"]:
-    """Change brightness, contrast, saturation and hue, each in every second picture. Grey levels 0..255 in and out.
+    """Change brightness, contrast, saturation and hue, each in every second picture. Grey
+    levels 0..255 in and out.
 
-    As in the authors' code: brightness by up to ±32 levels, contrast and saturation by a factor of 0.5 to 1.5, hue by
-    up to ±36°, contrast either before or after saturation and hue. Paper: section 2.2, after Howard (2013).
+    As in the authors' code: brightness by up to ±32 levels, contrast and saturation by a factor
+    of 0.5 to 1.5, hue by up to ±36°, contrast either before or after saturation and hue. Paper:
+    section 2.2, after Howard (2013).
     """
     on, amount = noise[:, :4, None, None] < 0.5, noise[:, 4:8, None, None]  # (B, 4, 1, 1)
     brightness = torch.where(on[:, 0:1], 64 * amount[:, 0:1] - 32, 0)  # (B, 1, 1, 1)
@@ -179,7 +212,8 @@ def shift_colour(
     saturation: Float[Tensor, "B 1 1 1"],
     hue: Float[Tensor, "B 1 1 1"],  # in turns
 ) -> Float[Tensor, "B 3 H W"]:
-    """Multiply saturation and turn hue, in the colour space HSV; the value, the largest of R, G, B, stays."""
+    """Multiply saturation and turn hue, in the colour space HSV; the value, the largest of R,
+    G, B, stays."""
     value, largest = images.max(dim=1, keepdim=True)  # (B, 1, H, W)
     chroma = value - images.amin(dim=1, keepdim=True)
     red, green, blue = images.split(1, dim=1)

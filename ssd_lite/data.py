@@ -56,10 +56,15 @@ class Batch(NamedTuple):
         return Batch(*(x.to(device, non_blocking=True) for x in self))
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples and pad their objects. Looks at every box: a bad one is named here, not found later as NaN."""
+def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
+    """Stack samples and pad their objects. Looks at every box: a bad one is named here, not
+    found later as NaN.
+
+    With ``classes``, the number of classes that the network knows, labels beyond it are named
+    too.
+    """
     for sample in samples:
-        check_sample(sample)
+        check_sample(sample, classes)
     most = max([1, *(len(sample.boxes) for sample in samples)])  # G >= 1, also when nobody has an object
     boxes = torch.zeros(len(samples), most, 4)
     labels = torch.zeros(len(samples), most, dtype=torch.int64)
@@ -69,8 +74,9 @@ def collate(samples: Sequence[Sample]) -> Batch:
     return Batch(torch.stack([sample.image for sample in samples]), boxes, labels)
 
 
-def check_sample(sample: Sample) -> None:
-    """Raise ``ValueError`` that names the sample unless its boxes are fractions with area, a label above 0 for each."""
+def check_sample(sample: Sample, classes: int | None = None) -> None:
+    """Raise ``ValueError`` that names the sample unless its boxes are fractions with area, and
+    each has a label."""
     boxes, labels = sample.boxes, sample.labels
     check_boxes(boxes, f"{sample.name}: boxes")
     if boxes.numel() and (boxes.min() < 0 or boxes.max() > 1):
@@ -82,10 +88,16 @@ def check_sample(sample: Sample) -> None:
         raise ValueError(
             f"{sample.name}: labels: expected {len(boxes)} numbers from 1 on (0 is background), got {labels}"
         )
+    if classes is not None and (labels > classes).any():
+        raise ValueError(
+            f"{sample.name}: labels: the network knows {classes} classes, 1..{classes}, got {labels.max()}; give the "
+            "model the data set's own classes"
+        )
 
 
 class Resized(Dataset):
-    """A data set whose pictures are warped to one size, and kept in memory once read (``keep``)."""
+    """A data set whose pictures are warped to one size, and kept in memory once read
+    (``keep``)."""
 
     def __init__(self, data: Dataset, size: int, antialias: bool, keep: bool = False):
         self.data, self.size, self.antialias = data, size, antialias
@@ -107,9 +119,11 @@ class Resized(Dataset):
 
 
 def batches(samples: int, batch_size: int, seed: int, start: int = 0, steps: int | None = None) -> Iterator[list[int]]:
-    """Indices of every batch from step ``start`` on: each epoch a new order, an incomplete last batch left out.
+    """Indices of every batch from step ``start`` on: each epoch a new order, an incomplete last
+    batch left out.
 
-    The order depends on ``seed`` and the epoch alone, so that a resumed run sees what the interrupted one would have.
+    The order depends on ``seed`` and the epoch alone, so that a resumed run sees what the
+    interrupted one would have.
     """
     per_epoch = samples // batch_size
     if per_epoch == 0:
@@ -400,7 +414,7 @@ class VOCFolder(Dataset):
 
 
 def voc(root: str | Path, image_set: str, year: str = "2007", download: bool = False, difficult: bool = True):
-    """PASCAL VOC through :class:`torchvision.datasets.VOCDetection`, which can also download it (about 2 GB a year)."""
+    """PASCAL VOC through :class:`torchvision.datasets.VOCDetection`, which can also download it (both years: 3 GB)."""
     from torchvision.datasets import VOCDetection
 
     try:
@@ -411,7 +425,7 @@ def voc(root: str | Path, image_set: str, year: str = "2007", download: bool = F
 
 
 def bccd(root: str | Path, image_set: str, download: bool = True) -> VOCFolder:
-    """BCCD, 364 photographs of blood cells (MIT licence), downloaded at need (9 MB) with its content verified."""
+    """BCCD, 364 photographs of blood cells (MIT licence), downloaded at need (9 MB), the download verified."""
     root = Path(root)
     if not (root / "ImageSets").is_dir():
         if not download:

@@ -143,6 +143,16 @@ LITE_192 = replace(  # for photographs
     steps=(4, 8, 16, 32, 64, 96),
     sizes=(12, 24, 48, 84, 120, 156, 192),
 )
+LITE_300 = replace(  # for a GPU: an SSD300's pictures and one map more, the finest
+    LITE,
+    name="LITE_300",
+    image_size=300,
+    maps=(75, 38, 19, 10, 5, 3, 1),
+    steps=(4, 8, 16, 32, 64, 100, 300),
+    sizes=(15, 30, 60, 111, 162, 213, 264, 315),
+    ratios=((), (2,), (2, 3), (2, 3), (2, 3), (2,), (2,)),
+    extras=(*LITE.extras, ExtraLayer(64, 128, 3, 1, 0)),
+)
 
 
 def cell_centres(map_size: int, step: float, image_size: int) -> Float[Tensor, "cells 2"]:

@@ -26,7 +26,7 @@ class Objects(NamedTuple):
 
     boxes: Float[Tensor, "G 4"]  # xyxy, in pixels of the image
     labels: Int[Tensor, " G"]  # 1..C
-    ignored: Bool[Tensor, " G"]  # VOC's "difficult", COCO's "iscrowd": neither to be found nor to be held against
+    ignored: Bool[Tensor, " G"]  # "difficult", "iscrowd": not to be found, not held against
 
 
 def precision_recall(
@@ -59,8 +59,8 @@ def average_precision(
 
 
 def match_voc(found: Detections, real: Objects, threshold: float = 0.5) -> Int[np.ndarray, " D"]:
-    """VOC's verdict on one image's detections of one class, best first: 1 a hit, 0 a miss, -1
-    not counted.
+    """VOC's verdict on one image's detections of one class, best first: 1 a hit, 0 a false
+    alarm, -1 not counted.
 
     Each detection looks at the object that it overlaps most, taken or not; only the first to
     reach it is a hit.

@@ -171,7 +171,7 @@ class SSD(nn.Module):
                 f"images: {self.spec.name} expects shape (B, 3, {size}, {size}), got {tuple(images.shape)}; "
                 "preprocess() makes it from pictures of any size"
             )
-        maps = self.base(images)
+        maps = self.base(images)[: len(self.spec.maps)]
         for extra in self.extras:
             maps.append(extra(maps[-1]))
         if (sides := tuple(x.shape[-1] for x in maps)) != self.spec.maps:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import NOISE, augment_batch, mirror_batch
+from ssd_lite.augment import NOISE, PARTS, augment_batch, mirror_batch, parts_of
 from ssd_lite.checkpoint import read, save, write_atomically
 from ssd_lite.data import Batch, Resized, batches, collate
 from ssd_lite.encoding import encode
@@ -44,7 +44,7 @@ class Recipe:
     milestones: tuple[float, ...] = (2 / 3, 5 / 6)  # in fractions of the steps
     warmup: int = 0  # steps in which the learning rate climbs from 0
     clip_norm: float = math.inf  # largest length of the gradient
-    augment: str = "paper"  # or "mirror", or "none"
+    augment: str = "paper"  # or "none", or some of its parts, joined: "distort+mirror"
     threshold: float = 0.5  # matching
     negative_ratio: float = 3  # mining
     precision: str = "fp32"  # or "bf16": autocast of the network, boxes and loss stay fp32
@@ -55,13 +55,16 @@ class Recipe:
 
     def __post_init__(self):
         allowed = {"optimiser": ("sgd", "adamw"), "schedule": ("multistep", "cosine"), "precision": ("fp32", "bf16")}
-        allowed["augment"] = ("paper", "mirror", "none")
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}")
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "evaluate_every", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        if not set(parts_of(self.augment)) <= set(PARTS):
+            raise ValueError(
+                f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got {self.augment!r}"
+            )
         if self.seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {self.seed}")
 
@@ -87,6 +90,15 @@ REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them man
     evaluate_every=200,
     save_every=100,
 )
+GPU_RECIPE = replace(  # minutes on one GPU
+    LITE_RECIPE,
+    steps=12_000,
+    batch_size=64,
+    warmup=500,
+    precision="bf16",
+    evaluate_every=3_000,
+    save_every=3_000,
+)
 
 
 def recipe_from(fields: Mapping[str, Any]) -> Recipe:
@@ -103,7 +115,7 @@ def learning_rate(step: int, recipe: Recipe) -> float:
 
 
 def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD or AdamW. Biases and norms are not decayed; with SGD biases learn twice as fast, as in the authors' code."""
+    """SGD or AdamW. Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do."""
     weights = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [
@@ -121,22 +133,24 @@ def training_loss(
     batch: Batch,
     noise: Float[Tensor, "B noise"],
     recipe: Recipe,
+    matcher: Callable = match,
 ) -> MultiBoxLoss:
     """One batch through all the pieces: augment, network, match, encode, loss with mining.
 
     ``network`` is ``model``, or ``model`` compiled or spread over processes.
     """
     images, boxes, labels = batch.images.float(), batch.boxes, batch.labels
-    if recipe.augment == "paper":
-        ground, size = model.mean * 255, model.spec.image_size
-        images, boxes, labels = augment_batch(images, boxes, labels, noise, ground, size)
-    elif recipe.augment == "mirror":
+    parts = parts_of(recipe.augment)
+    if parts == ("mirror",):  # nothing to warp
         images, boxes, labels = mirror_batch(images, boxes, labels, noise)
+    elif parts:
+        ground, size = model.mean * 255, model.spec.image_size
+        images, boxes, labels = augment_batch(images, boxes, labels, noise, ground, size, parts)
     images = model.normalise(images).contiguous(memory_format=torch.channels_last)
     bf16 = recipe.precision == "bf16"
     with torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext():
         logits, offsets = network(images)
-    target_labels, target_boxes = match(model.default_boxes, boxes, labels, recipe.threshold)
+    target_labels, target_boxes = matcher(model.default_boxes, boxes, labels, recipe.threshold)
     target_offsets = encode(target_boxes, model.default_boxes, model.spec.variances)
     return multibox_loss(
         logits,
@@ -149,10 +163,12 @@ def training_loss(
 
 
 def positives_per_process(target_labels: Tensor) -> Tensor:
-    """The loss's normaliser: positives of the whole batch, at least 1, divided by the number of processes.
+    """The loss's normaliser: positives of the whole batch, at least 1, divided by the number of
+    processes.
 
-    DistributedDataParallel averages gradients over processes. Were each to divide by its own positives, the mean of
-    those quotients would not be the quotient of the whole batch; divided by this, it is.
+    DistributedDataParallel averages gradients over processes. Were each to divide by its own
+    positives, the mean of those quotients would not be the quotient of the whole batch; divided
+    by this, it is.
     """
     positives = (target_labels > 0).sum().float()
     if dist.is_initialized():
@@ -200,8 +216,11 @@ def agree(value):
     return values[0]
 
 
-def loader(data: Dataset, recipe: Recipe, start: int, workers: int) -> Iterator[Batch]:
-    """This process's share of every batch from step ``start`` on: every ``world_size``-th sample."""
+def loader(data: Dataset, recipe: Recipe, start: int, workers: int, classes: int | None = None) -> Iterator[Batch]:
+    """This process's share of every batch from step ``start`` on: every ``world_size``-th sample.
+
+    With ``classes``, the number that the network knows, labels beyond it are refused.
+    """
     if recipe.batch_size % world_size():
         raise ValueError(f"batch_size: {recipe.batch_size} cannot be shared by {world_size()} processes")
     indices = batches(len(data), recipe.batch_size, recipe.seed, start, recipe.steps)
@@ -210,7 +229,7 @@ def loader(data: Dataset, recipe: Recipe, start: int, workers: int) -> Iterator[
         DataLoader(
             data,
             batch_sampler=mine,
-            collate_fn=collate,
+            collate_fn=partial(collate, classes=classes),
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
@@ -299,13 +318,19 @@ def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Reci
 
 
 def train_step(
-    network: nn.Module, model: SSD, optimiser: torch.optim.Optimizer, batch: Batch, step: int, recipe: Recipe
+    network: nn.Module,
+    model: SSD,
+    optimiser: torch.optim.Optimizer,
+    batch: Batch,
+    step: int,
+    recipe: Recipe,
+    objective: Callable[..., MultiBoxLoss] = training_loss,
 ) -> tuple[MultiBoxLoss, Float[Tensor, ""]]:
     """One step of training: its loss and the gradient's length, on the device, without waiting."""
     for group in optimiser.param_groups:
         group["lr"] = group["factor"] * learning_rate(step, recipe)
     noise = noise_of(step, recipe).to(batch.images.device, non_blocking=True)
-    loss = training_loss(network, model, batch, noise, recipe)
+    loss = objective(network, model, batch, noise, recipe)
     optimiser.zero_grad(set_to_none=True)
     loss.total.backward()
     length = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
@@ -320,10 +345,11 @@ def numbers(model: SSD, loss: MultiBoxLoss, length: Tensor, step: int, recipe: R
     row = dict(zip(("loss", "classification", "localisation", "gradient_norm"), values))
     row = {"step": step, "learning_rate": learning_rate(step - 1, recipe), **row}
     if not all(map(math.isfinite, values)):
+        path = run / "last.safetensors"
+        saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved yet"
         raise FloatingPointError(
             f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the "
-            "warm-up or clip the gradient, and look at the data; the last good checkpoint is "
-            f"{run / 'last.safetensors'}"
+            f"warm-up or clip the gradient, and look at the data; {saved}"
         )
     return row
 
@@ -337,6 +363,8 @@ def fit(
     device: torch.device | str | None = None,
     workers: int = 0,
     after_evaluation: Callable[[int, Evaluation], None] | None = None,
+    watch: Callable[[int, SSD], None] | None = None,
+    objective: Callable[..., MultiBoxLoss] = training_loss,
 ) -> Evaluation | None:
     """Train ``model`` and leave ``log.csv``, ``last.safetensors`` and ``best.safetensors`` in the folder ``run``.
 
@@ -352,6 +380,9 @@ def fit(
         device: by default the best there is.
         workers: processes that read pictures; with 0 this one reads them, and keeps them in memory once read.
         after_evaluation: called with the step and the result of each evaluation.
+        watch: called with the step and the model before the first step and after each, as
+            :class:`ssd_lite.replay.Replay` is.
+        objective: what a step makes smaller, called as :func:`training_loss` is; experiments put their own here.
 
     Returns:
         The last evaluation, of process 0; None in the others.
@@ -373,10 +404,13 @@ def fit(
     log = Log(run / "log.csv", step) if leads else None
     evaluation, looked_at, clock = None, step, time.monotonic()
     model.train()
+    watch = watch if leads and watch else lambda step, model: None
+    watch(step, model)
     with tqdm(total=recipe.steps, initial=step, unit="step", disable=not leads, dynamic_ncols=True) as progress:
-        for batch in loader(train_data, recipe, step, workers):
-            loss, length = train_step(network, model, optimiser, batch.to(device), step, recipe)
+        for batch in loader(train_data, recipe, step, workers, len(model.classes)):
+            loss, length = train_step(network, model, optimiser, batch.to(device), step, recipe, objective)
             step += 1
+            watch(step, model)
             progress.update()
             evaluating, saving = (
                 step % n == 0 or step == recipe.steps for n in (recipe.evaluate_every, recipe.save_every)

@@ -1,6 +1,11 @@
-"""The book builds from a clean start: every notebook runs, every page is there, and Sphinx has nothing to warn of."""
+"""The book builds from a clean start: every notebook runs, every page is there, and Sphinx has nothing to warn of.
 
+And words and numbers are held together: what a page says in figures, a cell or a record has said before.
+"""
+
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +16,16 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 OPTIONS = ["-W", "-n", "--keep-going"]  # a failing cell and a broken link are warnings; warnings are errors
+RECORDS = sorted((ROOT / "figures" / "records").glob("*.json"))
+PAGES = [*sorted((ROOT / "chapters").glob("*.ipynb")), ROOT / "index.md"]
+NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|\{[\w:]+\}`[^`]*`|<[^>]*>", re.DOTALL)
+NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
+# Somebody else's figures, which nothing here computes. Each stands beside a citation.
+PUBLISHED = {
+    *("74.3", "76.8", "77.2", "79.8"),  # the paper's mAP on VOC07: SSD300 and SSD512, then with expansion
+    *("65.5", "8.8", "0.6", "2.1", "74.6", "62.4"),  # its tables 2 and 3
+    *("0.0005", "0.001"),  # its recipe
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,3 +62,58 @@ def test_every_chapter_is_in_the_contents():
     toc = (ROOT / "_toc.yml").read_text()
     chapters = [f"chapters/{path.stem}" for path in (ROOT / "chapters").glob("*.ipynb")]
     assert [chapter for chapter in chapters if f"file: {chapter}\n" not in toc] == []
+
+
+def outputs(cell):
+    """What a cell printed, as text; pictures are not read."""
+    text = ""
+    for output in cell["outputs"]:
+        data = output.get("data", {})
+        text += "".join(output.get("text", ""))
+        text += "".join("".join(data.get(kind, "")) for kind in ("text/plain", "text/markdown", "text/html"))
+    return text
+
+
+def numbers(text):
+    return {
+        float(word.replace(",", "")) for word in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text) if word[-1] != ","
+    }
+
+
+@pytest.mark.parametrize("path", PAGES[:-1], ids=lambda path: path.stem)
+def test_every_decimal_in_prose_was_computed_on_its_page(build, path):
+    executed = json.loads((build[0].parent / "jupyter_execute" / "chapters" / path.name).read_text(encoding="utf-8"))
+    cells = executed["cells"]
+    said = {
+        x for cell in cells if cell["cell_type"] == "code" for x in numbers("".join(cell["source"]) + outputs(cell))
+    }
+    strangers = []
+    for cell in cells:
+        if cell["cell_type"] != "markdown":
+            continue
+        prose = re.sub(r"[Ss]ections? [\d., and]*\d", "", NOT_PROSE.sub(" ", "".join(cell["source"])))
+        for word in NUMBER.findall(prose):
+            _, point, decimals = word.partition(".")
+            if point and word not in PUBLISHED and float(word) not in {round(x, len(decimals)) for x in said}:
+                strangers.append(word)
+    assert strangers == [], "write an f-string around what a cell computes, or print it beside the sentence"
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_no_page_holds_a_figure_of_a_record_by_heart(path):
+    """So that with another record the page says something else."""
+    record = json.loads(path.read_text())
+    runs = record if isinstance(record, list) else record.get("runs", [record])
+    figures = {f"{run['map50']:.3f}" for run in runs if isinstance(run, dict) and run.get("map50")}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert [figure for figure in figures if re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", text)] == [], (
+            page.name
+        )
+
+
+def test_the_training_page_says_what_the_record_says(build):
+    record = json.loads((ROOT / "figures" / "records" / "shapes_lite_cpu.json").read_text())
+    page = (build[0] / "chapters" / "11_training.html").read_text(encoding="utf-8")
+    assert f"{record['map50']:.3f}" in page
+    assert f"{record['seconds'] / 60:.1f} minutes" in page

@@ -19,6 +19,7 @@ CHAPTER = {
     "mining": 6,
     "model": 7,
     "nms": 8,
+    "augment": 9,
     "metrics": 10,
 }
 

@@ -10,6 +10,7 @@ from ssd_lite.augment import (
     CROP_NOISE,
     MIN_OVERLAPS,
     NOISE,
+    PARTS,
     TRIALS,
     augment_batch,
     crop,
@@ -19,6 +20,7 @@ from ssd_lite.augment import (
     look_through,
     mirror_batch,
     move_boxes,
+    parts_of,
     shift_colour,
 )
 from ssd_lite.boxes import iou
@@ -75,6 +77,34 @@ def test_an_image_is_augmented_as_if_it_were_alone():
         alone = augment_batch(*(x[i : i + 1] for x in inputs), noise[i : i + 1], MEAN, SIZE)
         for a, b in zip(alone, together):
             torch.testing.assert_close(a[0], b[i], rtol=1e-4, atol=1e-3)  # of grey levels
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_left_out_is_one_that_never_happens(part):
+    """Every other part reads its own noise and does what it did."""
+    inputs, noise = scenes(8), random(8, NOISE)
+    rest = [p for p in PARTS if p != part]
+    without = augment_batch(*inputs, noise, MEAN, SIZE, rest)
+    off = noise.clone()
+    off[:, {"distort": slice(0, 4), "expand": slice(9, 10), "crop": slice(-2, -1), "mirror": slice(-1, None)}[part]] = (
+        0 if part == "crop" else 0.9
+    )
+    for a, b in zip(without, augment_batch(*inputs, off, MEAN, SIZE)):
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # of grey levels
+    assert not torch.equal(without[0], augment_batch(*inputs, noise, MEAN, SIZE)[0])
+
+
+def test_mirror_alone_is_what_mirror_batch_does():
+    inputs, noise = scenes(8), random(8, NOISE)
+    for a, b in zip(augment_batch(*inputs, noise, MEAN, SIZE, parts_of("mirror")), mirror_batch(*inputs, noise)):
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # of grey levels
+
+
+def test_parts_have_names():
+    assert parts_of("paper") == PARTS
+    assert parts_of("none") == ()
+    assert parts_of("mirror") == ("mirror",)
+    assert parts_of("distort+mirror") == ("distort", "mirror")
 
 
 def test_global_random_state_is_neither_read_nor_changed():

@@ -14,9 +14,10 @@ from ssd_lite import checkpoint, detect, draw, load, read_image
 from ssd_lite.__main__ import choose_recipe, choose_spec, main, make_parser
 from ssd_lite.checkpoint import save
 from ssd_lite.data import Shapes
-from ssd_lite.default_boxes import LITE, SSD300_VOC, SSD512_VOC
+from ssd_lite.default_boxes import LITE, LITE_300, SSD300_VOC, SSD512_VOC
 from ssd_lite.model import SSD
-from ssd_lite.train import LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, read_log
+from ssd_lite.replay import read_replay
+from ssd_lite.train import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, read_log
 
 
 @pytest.fixture(autouse=True)
@@ -100,6 +101,9 @@ def test_model_and_data_choose_spec_and_recipe():
     assert choose_spec("ssd300", "voc") == SSD300_VOC
     assert choose_spec("ssd512", "bccd") == SSD512_VOC
     assert choose_spec("lite", "bccd").image_size > LITE.image_size
+    assert choose_spec("lite300", "bccd") == choose_spec("lite300", "shapes") == LITE_300
+    assert choose_recipe(parsed("--model", "lite300")) == GPU_RECIPE
+    assert choose_recipe(parsed("--model", "lite300", "--data", "bccd")).augment == "paper"
 
 
 def test_the_command_line_changes_a_recipe():
@@ -122,7 +126,7 @@ def test_train_evaluate_and_detect_on_drawn_scenes(monkeypatch, capsys, tmp_path
     assert "Results go to runs/shapes-lite" in said
     assert "python -m ssd_lite detect" in said
     run_folder = tmp_path / "runs" / "shapes-lite"
-    names = {"best.safetensors", "config.json", "last.safetensors", "log.csv", "record.json"}
+    names = {"best.safetensors", "config.json", "last.safetensors", "log.csv", "record.json", "replay.json"}
     assert {path.name for path in run_folder.iterdir()} == names
     check_record(run_folder)
 
@@ -146,6 +150,12 @@ def check_record(folder):
     assert [point["step"] for point in record["curve"]] == [1, 2, 3, 4, 5]
     assert record["curve"][-1]["map50"] == pytest.approx(record["map50"], rel=1e-4)
     assert set(record["per_class"]) == set(Shapes.classes)
+    assert (record["test_images"], record["test_objects"]) == (
+        5,
+        sum(len(Shapes(5, seed=1)[i].boxes) for i in range(5)),
+    )
+    assert set(record["coco"]) == {"AP", "AP50", "AP75", "APs", "APm", "APl"}
+    assert [frame["step"] for frame in read_replay(folder / "replay.json")] == [0, 1, 2, 3, 4, 5]
     assert record["images_per_second"] in [row["images_per_second"] for row in log]
     assert record["seconds"] > 0
     assert "CPU" in record["device"]
@@ -208,7 +218,7 @@ def test_a_voc_folder_may_have_train_and_val_instead(tmp_path):
 
 
 def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command_line, "fit", interrupt)

@@ -167,6 +167,19 @@ def test_collate_refuses_labels_that_do_not_go_with_the_boxes(labels):
         collate([one._replace(labels=torch.tensor(labels))])
 
 
+def test_labels_beyond_the_networks_classes_are_named():
+    sample = Sample(
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+        torch.tensor([[0.1, 0.1, 0.5, 0.5]]),
+        torch.tensor([4]),
+        torch.zeros(1, dtype=torch.bool),
+        "a.jpg",
+    )
+    assert collate([sample], classes=4).labels.tolist() == [[4]]
+    with pytest.raises(ValueError, match=r"a\.jpg: labels: the network knows 3 classes, 1\.\.3, got 4; give the model"):
+        collate([sample], classes=3)
+
+
 def test_resized_warps_pictures_and_leaves_boxes():
     scenes = Shapes(3, size=64)
     small = Resized(scenes, 32, antialias=True)

@@ -12,7 +12,7 @@ import ssd_lite
 HOUSE = Path(ssd_lite.__file__).parent
 CHAPTERS = ["boxes", "default_boxes", "matching", "encoding", "loss", "mining", "model", "nms", "data", "augment"]
 CHAPTERS += ["metrics", "checkpoint", "train"]
-ON_TOP = ["plot", "diagram", "widgets", "cli", "__main__"]
+ON_TOP = ["plot", "diagram", "replay", "widgets", "cli", "__main__"]
 ORDER = CHAPTERS + ON_TOP
 MODULES = sorted({path.stem for path in HOUSE.iterdir() if path.suffix == ".py" or path.is_dir()} - {"__init__"})
 MODULES = [name for name in MODULES if name != "__pycache__"]

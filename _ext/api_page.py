@@ -1,0 +1,249 @@
+"""Appendix F, made from the package: what autodoc does not see in its source, and the help of its commands.
+
+A signature is shown as it stands in the source, shapes and defaults included; a comment behind a field or a parameter
+is its documentation; and a constant is its own source.
+"""
+
+import ast
+import importlib
+import inspect
+import io
+import os
+import re
+from contextlib import redirect_stdout, suppress
+from dataclasses import is_dataclass
+from functools import cache
+from pathlib import Path
+from types import FunctionType
+from unittest.mock import patch
+
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.ext.autodoc import DataDocumenter, ModuleDocumenter
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.rst import escape
+
+PACKAGE = "ssd_lite"
+BESIDE = 72  # characters: the value of a constant that has no more stands beside its name
+
+
+@cache
+def parsed(module):
+    """A module's source, its lines, and the statement that defines each name at its top."""
+    source = Path(inspect.getsourcefile(importlib.import_module(module))).read_text(encoding="utf-8")
+    found = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.Assign):
+            found |= dict.fromkeys(names_of(node), node)
+        elif isinstance(node, ast.AugAssign):  # belongs to the assignment: LIGHT |= {...}
+            first = found[node.target.id]
+            first.end_lineno, first.end_col_offset = node.end_lineno, node.end_col_offset
+    return source, source.splitlines(), found
+
+
+def names_of(assignment):
+    return [part.id for target in assignment.targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+
+
+def find(name):
+    """The module and the statement that a full name belongs to: ``ssd_lite.model.SSD.forward``, for example."""
+    package, module, top, *below = name.split(".")
+    node = parsed(f"{package}.{module}")[2].get(top)
+    for part in below:
+        node = function_in(node, part)
+    return f"{package}.{module}", node
+
+
+def function_in(node, name):
+    return next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == name), None)
+
+
+def parameters(node):
+    """Name, annotation, default and last expression of all that a function takes, or of a record's fields."""
+    if isinstance(node, ast.ClassDef):
+        return [(n.target.id, n.annotation, n.value, n) for n in node.body if isinstance(n, ast.AnnAssign)]
+    given = node.args
+    assert not given.posonlyargs, f"{node.name}: api_page.py does not know parameters before a '/' yet"
+    arguments = given.args + given.kwonlyargs
+    defaults = [None] * (len(given.args) - len(given.defaults)) + given.defaults + given.kw_defaults
+    found = [(a.arg, a.annotation, default, default or a) for a, default in zip(arguments, defaults)]
+    if star := given.vararg:
+        found.insert(len(given.args), (f"*{star.arg}", star.annotation, None, star))
+    elif given.kwonlyargs:
+        found.insert(len(given.args), ("*", None, None, node))
+    if stars := given.kwarg:
+        found.append((f"**{stars.arg}", stars.annotation, None, stars))
+    return found[1:] if found and found[0][0] == "self" else found
+
+
+def comment_behind(node, lines):
+    rest = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # ast counts in bytes
+    found = re.fullmatch(r",?\s*# (.*)", rest)
+    return found[1] if found else ""
+
+
+def comment_above(node, lines):
+    above = []
+    for line in reversed(lines[: node.lineno - 1]):
+        if not line.startswith("# ") or line.startswith("# ---"):
+            break
+        above.insert(0, line[2:])
+    return " ".join(above)
+
+
+def is_record(cls):
+    return is_dataclass(cls) or hasattr(cls, "_fields")
+
+
+class FullNames(ast.NodeTransformer):
+    """Write the package's own classes with their module, for Sphinx to find; it shows them without."""
+
+    def __init__(self, module):
+        self.known = vars(importlib.import_module(module))
+
+    def visit_Name(self, node):
+        thing = self.known.get(node.id)
+        own = isinstance(thing, type) and thing.__module__.startswith(f"{PACKAGE}.")
+        return ast.Name(f"{thing.__module__}.{thing.__qualname__}") if own else node
+
+
+def type_as_written(node, module):
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # the name of a class that is not there yet
+        node = ast.parse(node.value, mode="eval").body
+    return ast.unparse(FullNames(module).visit(ast.parse(ast.unparse(node), mode="eval").body))
+
+
+def signature_as_written(app, what, name, thing, options, signature, returns):
+    """Python has made objects of annotations and defaults by the time that autodoc sees them; the source is clearer."""
+    if what not in ("function", "method", "class"):
+        return None
+    module, node = find(name)
+    if what == "class" and not is_record(thing):
+        node = function_in(node, "__init__")
+    if node is None:
+        return "", None
+    source, words = parsed(module)[0], []
+    for label, annotation, default, _ in parameters(node):
+        typed = f": {type_as_written(annotation, module)}" if annotation else ""
+        words.append(label + typed + (f" = {ast.get_source_segment(source, default)}" if default else ""))
+    gives = type_as_written(node.returns, module) if what != "class" and node.returns else None
+    return f"({', '.join(words)})", gives
+
+
+def more_documentation(app, what, name, thing, options, lines):
+    """The comments behind a record's fields or a function's parameters; of another class, what __init__ says."""
+    if what not in ("function", "method", "class"):
+        return
+    module, node = find(name)
+    if what == "class" and not is_record(thing):
+        start = function_in(node, "__init__")
+        lines += ["", *(ast.get_docstring(start) or "").splitlines(), ""] if start else []
+        return
+    source, rows, _ = parsed(module)
+    said = []
+    for label, _, default, last in parameters(node):
+        comment = comment_behind(last, rows)
+        if default and comment.startswith("or "):  # optimiser: str = "sgd"  # or "adamw"
+            comment = f"{ast.get_source_segment(source, default)}, {comment}"
+        said += [f"   * **{label}** -- {escape(comment)}"] if comment else []
+    if said:
+        lines += ["", f":{'Fields' if what == 'class' else 'Parameters'}:", *said, ""]
+
+
+def only_methods(app, what, name, thing, skip, options):
+    """A class's fields stand in its signature and its list already."""
+    return True if what == "class" and not isinstance(thing, FunctionType | property) else None
+
+
+def chapter_as_link(app, what, name, thing, options, lines):
+    """ "Chapter 3" at the head of a module's docstring leads there, as soon as there is such a chapter."""
+    found = re.match(r"Chapter (\d+)", lines[0]) if what == "module" and lines else None
+    for chapter in sorted(Path(app.srcdir).glob(f"chapters/{int(found[1]):02}_*")) if found else ():
+        lines[0] = f":doc:`{found[0]} </chapters/{chapter.stem}>`{lines[0][found.end() :]}"
+        break
+
+
+def double_quotes(app, domain, objtype, content):
+    """Sphinx writes strings in signatures with single quotes, the package with double ones."""
+    for signature in content.parent.findall(addnodes.desc_signature):
+        for text in list(signature.findall(nodes.Text)):
+            if text.startswith("'") or "default_value" in text.parent.get("classes", ()):
+                straight = re.sub(r"'\s*([^'\"]*)'", r'"\1"', text)  # jaxtyping needs " D" where "D" is meant
+                text.parent.replace(text, nodes.Text(straight))
+
+
+class Constant(DataDocumenter):
+    """A constant, as its source; several that one statement defines stand together."""
+
+    priority = DataDocumenter.priority + 1
+
+    @classmethod
+    def can_document_member(cls, member, membername, isattr, parent):
+        if not isinstance(parent, ModuleDocumenter) or not parent.modname.startswith(f"{PACKAGE}."):
+            return False
+        node = parsed(parent.modname)[2].get(membername)
+        return isinstance(node, ast.Assign) and names_of(node)[0] == membername
+
+    def written(self):
+        """The statement, its module's lines, and its value if that is short enough."""
+        module, node = find(self.fullname)
+        source, lines, _ = parsed(module)
+        value = ast.get_source_segment(source, node.value)
+        alone = node.lineno == node.end_lineno and len(names_of(node)) == 1 and len(value) <= BESIDE
+        return node, lines, value if alone else None
+
+    def add_directive_header(self, sig):
+        node, _, value = self.written()
+        head = ".. py:data:: "
+        for i, name in enumerate(names_of(node)):
+            self.add_line((" " * len(head) if i else head) + name, self.get_sourcename())
+        self.add_line(f"   :module: {self.modname}", self.get_sourcename())
+        if value:
+            self.add_line(f"   :value: {value}", self.get_sourcename())
+
+    def get_doc(self):
+        return None  # a tuple's or a number's own
+
+    def add_content(self, more_content):
+        node, lines, value = self.written()
+        said = [comment_above(node, lines), comment_behind(node, lines) if value else ""]
+        content = [part for words in said if words for part in (escape(words), "")]
+        if not value:
+            source = lines[node.lineno - 1 : node.end_lineno]
+            content += [".. code-block:: python", "", *[f"   {line}" for line in source], ""]
+        for line in content:
+            self.add_line(line, self.get_sourcename())
+
+
+def help_of(command):
+    """What ``python -m ssd_lite COMMAND --help`` prints on a screen of 80 columns."""
+    make_parser = importlib.import_module(f"{PACKAGE}.__main__").make_parser
+    printed = io.StringIO()
+    with patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"), redirect_stdout(printed), suppress(SystemExit):
+        make_parser().parse_args([command, "--help"])
+    return printed.getvalue()
+
+
+class CommandHelp(SphinxDirective):
+    required_arguments = 1
+
+    def run(self):
+        self.env.note_dependency(str(Path(importlib.import_module(PACKAGE).__file__).with_name("__main__.py")))
+        text = help_of(self.arguments[0]).rstrip()
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def setup(app):
+    app.setup_extension("sphinx.ext.autodoc")
+    app.setup_extension("sphinx.ext.napoleon")
+    app.setup_extension("sphinx.ext.viewcode")
+    app.add_autodocumenter(Constant, override=True)
+    app.add_directive("command-help", CommandHelp)
+    app.connect("autodoc-process-signature", signature_as_written)
+    app.connect("autodoc-process-docstring", more_documentation)
+    app.connect("autodoc-process-docstring", chapter_as_link)
+    app.connect("autodoc-skip-member", only_methods)
+    app.connect("object-description-transform", double_quotes)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -200,10 +200,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="the record; by default one in figures/records/")
     args = parser.parse_args()
     device = choose_device()
-    on_gpu, cores = (
-        device.type != "cpu",
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-    )
+    on_gpu = device.type != "cpu"
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     processes = args.processes or (1 if on_gpu else cores)
     path = args.out or RECORDS / f"ablations_{args.model}_{'gpu' if on_gpu else 'cpu'}.json"
 

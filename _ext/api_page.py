@@ -10,6 +10,7 @@ import inspect
 import io
 import os
 import re
+import sys
 from contextlib import redirect_stdout, suppress
 from dataclasses import is_dataclass
 from functools import cache
@@ -49,11 +50,13 @@ def names_of(assignment):
 
 def find(name):
     """The module and the statement that a full name belongs to: ``ssd_lite.model.SSD.forward``, for example."""
-    package, module, top, *below = name.split(".")
-    node = parsed(f"{package}.{module}")[2].get(top)
+    parts = name.split(".")
+    depth = max(k for k in range(len(parts)) if ".".join(parts[:k]) in sys.modules)
+    module, (top, *below) = ".".join(parts[:depth]), parts[depth:]
+    node = parsed(module)[2].get(top)
     for part in below:
         node = function_in(node, part)
-    return f"{package}.{module}", node
+    return module, node
 
 
 def function_in(node, name):

@@ -15,8 +15,10 @@ import ssd_lite
 from ssd_lite.__main__ import make_parser
 
 ROOT = Path(__file__).parents[2]
-SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in Path(ssd_lite.__file__).parent.glob("*.py")}
-TREES = {name: ast.parse(SOURCES[name]) for name in sorted(SOURCES) if name not in ("__init__", "__main__")}
+HOUSE = Path(ssd_lite.__file__).parent
+FILES = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in HOUSE.rglob("*.py")}
+SOURCES = {name: path.read_text(encoding="utf-8") for name, path in FILES.items() if not name.endswith("__")}
+TREES = {name: ast.parse(SOURCES[name]) for name in sorted(SOURCES)}
 WORDS = {name: " ".join(ast.get_docstring(tree).split("\n\n")[0].split()) for name, tree in TREES.items()}
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.ipynb"))
 COMMANDS = list(next(action for action in make_parser()._actions if action.choices).choices)
@@ -31,7 +33,8 @@ def page(tmp_path_factory):
         (folder / "chapters" / f"{chapter}.md").write_text(f"# {chapter}\n")
     for name in ("_config.yml", "api.md", "references.bib"):
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(ROOT / "_ext", folder / "_ext")
+    for name in ("_ext", "_static"):
+        shutil.copytree(ROOT / name, folder / name)
     entries = [f"  - file: chapters/{chapter}\n" for chapter in CHAPTERS]
     (folder / "_toc.yml").write_text("format: jb-book\nroot: api\nchapters:\n" + "".join(entries))
     program = shutil.which("jupyter-book", path=Path(sys.executable).parent)
@@ -67,16 +70,18 @@ def chapter_of(module):
 
 
 def test_every_module_is_listed_in_reading_order():
-    listed = re.findall(r"^\.\. automodule:: ssd_lite\.(\w+)$", (ROOT / "api.md").read_text(encoding="utf-8"), re.M)
+    listed = re.findall(r"^\.\. automodule:: ssd_lite\.([\w.]+)$", (ROOT / "api.md").read_text(encoding="utf-8"), re.M)
     assert sorted(listed) == list(TREES), "each module needs a section in api.md, with its automodule"
-    order = [chapter_of(module) for module in listed]
+    order = [("." in module, chapter_of(module)) for module in listed]  # explorers stand on top
     assert order == sorted(order)
 
 
 @pytest.mark.parametrize("module", TREES)
 def test_every_public_definition_is_there_once(signatures, module):
     public = [name for node in TREES[module].body for name in names_of(node) if not name.startswith("_")]
-    shown = [name.split(".")[2] for name, _ in signatures if re.fullmatch(rf"ssd_lite\.{module}\.\w+", name)]
+    shown = [
+        name.split(".")[-1] for name, _ in signatures if re.fullmatch(rf"ssd_lite\.{re.escape(module)}\.\w+", name)
+    ]
     assert public and sorted(shown) == sorted(public)
 
 

@@ -56,7 +56,7 @@ lock: $(BIN)/uv  ## Choose the newest versions that requirements.txt allows: req
 	  --no-annotate --no-emit-index-url --custom-compile-command "make lock" requirements.txt -o requirements.lock
 
 .PHONY: clean
-clean:  ## Remove what was made here, but for .venv and trained detectors
+clean:  ## Remove what was made here, but for .venv, node_modules and trained detectors
 	rm -rf _build .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
 	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 

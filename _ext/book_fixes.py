@@ -12,7 +12,7 @@ def drop_thebe(app, config):
 
 def rerun_after_changes(app, env, added, changed, removed):
     """A page shows what the package and the recorded results say: when these change, every notebook runs again."""
-    patterns = ("ssd_lite/*.py", "chapters/*.py", "figures/*")
+    patterns = ("ssd_lite/*.py", "ssd_lite/widgets/*.*", "chapters/*.py", "figures/*")
     sources = [path for pattern in patterns for path in Path(app.srcdir).glob(pattern)]
     last_change = max((path.stat().st_mtime_ns for path in sources), default=0) // 1000
     notebooks = [page for page in env.found_docs if env.doc2path(page).endswith(".ipynb")]

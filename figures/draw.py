@@ -1,9 +1,9 @@
-"""Draw the book's diagrams, light and dark, from the pieces and the specs themselves: ``make figures``."""
+"""Draw the architectures, light and dark, from the specs themselves: ``make figures``."""
 
 from pathlib import Path
 
 from ssd_lite.default_boxes import LITE, SSD300_VOC
-from ssd_lite.diagram import architecture, pipeline_map
+from ssd_lite.diagram import architecture
 
 FOLDER = Path(__file__).parent
 
@@ -12,7 +12,6 @@ def diagrams() -> dict[str, str]:
     """What each file holds, by its name."""
     files = {}
     for theme, dark in (("light", False), ("dark", True)):
-        files[f"pipeline-{theme}.svg"] = pipeline_map(dark=dark)
         files[f"ssd300-{theme}.svg"] = architecture(SSD300_VOC, dark)
         files[f"lite-{theme}.svg"] = architecture(LITE, dark)
     return files

@@ -1,7 +1,7 @@
 """Diagrams as SVG, drawn from the book's own data: the map of the pieces, and the architecture of any spec.
 
-Needs nothing but the package. A notebook shows what these functions return as a picture; ``figures/draw.py`` writes
-them to files, for the pages that are not notebooks.
+Needs nothing but the package. A notebook shows what these functions return as a picture, and the pieces on the map lead
+to their chapters. ``figures/draw.py`` writes architectures to files, for the pages that are not notebooks.
 """
 
 from html import escape
@@ -23,17 +23,17 @@ DARK |= {"lit": "#56B4E9", "on lit": "#10202c", "box": "#FF9D5C"}
 
 # Where each piece stands on the map: column, row, width in columns; its chapter; and what is written there.
 PIECES = {
-    "data": (0, 0, 1, 9, "Data"),
-    "heads": (1, 0, 1, 7, "Network"),
-    "nms": (2, 0, 1, 8, "NMS"),
-    "evaluation": (3, 0, 1, 10, "Evaluation"),
-    "default boxes": (0, 1, 1, 2, "Default boxes"),
-    "matching": (1, 1, 1, 3, "Matching"),
-    "encoding": (2, 1, 1, 4, "Encoding"),
-    "loss": (3, 1, 1, 5, "Loss"),
-    "boxes": (0, 2, 1, 1, "Boxes, IoU"),
-    "training": (1.5, 2, 2, 11, "Training: all of it, many times"),
-    "mining": (3, 2, 1, 6, "Mining"),
+    "data": (0, 0, 1, "09_data_and_augmentation", "Data"),
+    "heads": (1, 0, 1, "07_multiscale_heads", "Network"),
+    "nms": (2, 0, 1, "08_nms", "NMS"),
+    "evaluation": (3, 0, 1, "10_evaluation", "Evaluation"),
+    "default boxes": (0, 1, 1, "02_default_boxes", "Default boxes"),
+    "matching": (1, 1, 1, "03_matching", "Matching"),
+    "encoding": (2, 1, 1, "04_encoding", "Encoding"),
+    "loss": (3, 1, 1, "05_multibox_loss", "Loss"),
+    "boxes": (0, 2, 1, "01_detection_as_convolution", "Boxes, IoU"),
+    "training": (1.5, 2, 2, "11_training", "Training: all of it, many times"),
+    "mining": (3, 2, 1, "06_hard_negative_mining", "Mining"),
 }
 # What flows between them: a word, and the points (column, row) that its line passes through.
 FLOWS = (
@@ -50,6 +50,20 @@ FLOWS = (
 )
 
 
+# The map follows its page's theme, the book's or JupyterLab's, and is light in print.
+NAMES = {name: f"--map-{name.replace(' ', '-')}" for name in LIGHT}
+MAP_THEME = {name: f"var({variable})" for name, variable in NAMES.items()}
+LIGHT_MAP, DARK_MAP = ("".join(f"{NAMES[name]}: {theme[name]}; " for name in NAMES) for theme in (LIGHT, DARK))
+MAP_STYLE = f"""
+.piece-map {{ {LIGHT_MAP} overflow-x: auto; }}
+@media screen {{ :is([data-theme="dark"], [data-jp-theme-light="false"]) .piece-map {{ {DARK_MAP} }} }}
+.piece-map svg {{ display: block; min-width: 36rem; max-width: 740px; width: 100%; height: auto; margin: auto; }}
+.piece-map svg a {{ outline: none; text-decoration: none; }}
+.piece-map a:is(:hover, :focus-visible) rect {{ stroke: var(--map-lit); stroke-width: 3; }}
+.piece-map a:focus-visible rect {{ stroke: var(--map-ink); }}
+"""
+
+
 class Diagram(str):
     """SVG source, which a notebook shows as a picture."""
 
@@ -57,16 +71,23 @@ class Diagram(str):
         return str(self)
 
 
-def pipeline_map(lit: str | None = None, dark: bool = False) -> Diagram:
-    """Map of the pieces of SSD, the same everywhere but for the one that is lit.
+class Navigation(str):
+    """HTML source, which a notebook shows as a part of its page, with links that work."""
+
+    def _repr_html_(self) -> str:
+        return str(self)
+
+
+def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
+    """Map of the pieces of SSD, the same everywhere but for the one that is lit. Each piece leads to its chapter.
 
     Args:
         lit: one of :data:`PIECES`, such as "default boxes", or None for none.
-        dark: for a dark page.
+        folder: where the chapters are, as seen from the page, such as "chapters/".
     """
     if lit is not None and lit not in PIECES:
         raise ValueError(f"lit: expected one of {', '.join(PIECES)}, got {lit!r}")
-    theme, wide, high, half = DARK if dark else LIGHT, 180, 92, (78, 27)
+    theme, wide, high, half = MAP_THEME, 180, 92, (78, 27)
 
     def at(column: float, row: float) -> tuple[float, float]:
         return 10 + wide / 2 + wide * column, 38 + high * row
@@ -81,15 +102,21 @@ def pipeline_map(lit: str | None = None, dark: bool = False) -> Diagram:
             middle, room = (xa + xb) / 2, 5 * len(word) + 2
             parts.append(rectangle(middle - room, ya - 10, 2 * room, 20, theme["paper"]))
             parts.append(label(middle, ya + 5, word, theme["grey"], 15, "middle"))
-    for name, (column, row, columns, chapter, word) in PIECES.items():
+    for name, (column, row, columns, page, word) in PIECES.items():
         fill, ink, small = ("lit", "on lit", "on lit") if name == lit else ("card", "ink", "grey")
         x, y = at(column, row)
         reach = half[0] + wide * (columns - 1) / 2
         edge = theme["lit" if name == lit else "pale"]
+        here = ' aria-current="page"' if name == lit else ""
+        chapter = str(int(page[:2]))
+        parts.append(f'<a href="{folder}{page}.ipynb" aria-label="Chapter {chapter}: {escape(word)}"{here}>')
         parts.append(rectangle(x - reach, y - half[1], 2 * reach, 2 * half[1], theme[fill], edge, 8))
         parts.append(label(x, y + 8, word, theme[ink], 17, "middle", bold=name == lit))
-        parts.append(label(x - reach + 7, y - half[1] + 15, str(chapter), theme[small], 12))
-    return picture(740, 260, parts, theme, "Map of the pieces of SSD" + (f", with {lit} lit" if lit else ""))
+        parts.append(label(x - reach + 7, y - half[1] + 15, chapter, theme[small], 12))
+        parts.append("</a>")
+    svg = picture(740, 260, parts, theme).strip()
+    head = '<nav class="piece-map" aria-label="Map of the pieces">'
+    return Navigation(f"{head}\n<style>{MAP_STYLE}</style>\n{svg}\n</nav>\n")
 
 
 def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
@@ -208,15 +235,14 @@ def label(
     return f'<text {place} fill="{ink}"{weight}{around}>{escape(words)}</text>'
 
 
-def picture(wide: float, high: float, parts: list[str], theme: dict[str, str], title: str) -> Diagram:
-    """Parts on the theme's ground, as a whole SVG file."""
+def picture(wide: float, high: float, parts: list[str], theme: dict[str, str], title: str = "") -> Diagram:
+    """Parts on the theme's ground, as a whole SVG file. One with a title is a single picture."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
     tip = f'<path d="M0,0 L9,4.5 L0,9 Z" fill="{theme["grey"]}"/>'
     marker = f'<marker id="tip" markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto">{tip}</marker>'
     font = "font-family=\"'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif\""
     lines = [
-        f'{head} {font} role="img">',
-        f"<title>{escape(title)}</title>",
+        f'{head} {font} role="img">\n<title>{escape(title)}</title>' if title else f"{head} {font}>",
         f"<defs>{marker}</defs>",
         rectangle(0, 0, wide, high, theme["paper"], radius=6),
         *parts,

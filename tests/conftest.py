@@ -1,4 +1,4 @@
-"""What tests of real photographs share: where the photographs are."""
+"""What tests share: the photographs, a way to do without what is not there, and the option to test a book at hand."""
 
 import os
 from pathlib import Path
@@ -8,11 +8,26 @@ import pytest
 BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--book", type=Path, metavar="DIR", help="test these built pages (_build/html) and build none")
+
+
 @pytest.fixture(scope="session")
-def bccd_folder():
-    """The folder of BCCD's 364 photographs, beside the repository."""
-    if not (BCCD / "ImageSets").is_dir():
-        how = f"BCCD is not in {BCCD}; get it with: python -m ssd_lite train --data bccd --steps 1, then copy data/bccd"
+def do_without():
+    """Skip a test for want of something, and say how to get it; in CI nothing may be wanting."""
+
+    def skip(how):
         assert os.environ.get("CI") != "true", how
         pytest.skip(how)
+
+    return skip
+
+
+@pytest.fixture(scope="session")
+def bccd_folder(do_without):
+    """The folder of BCCD's 364 photographs, beside the repository."""
+    if not (BCCD / "ImageSets").is_dir():
+        do_without(
+            f"BCCD is not in {BCCD}; get it with: python -m ssd_lite train --data bccd --steps 1, then copy data/bccd"
+        )
     return BCCD

@@ -4,18 +4,13 @@ And words and numbers are held together: what a page says in figures, a cell or 
 """
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = ["-W", "-n", "--keep-going"]  # a failing cell and a broken link are warnings; warnings are errors
 RECORDS = sorted((ROOT / "figures" / "records").glob("*.json"))
 PAGES = [*sorted((ROOT / "chapters").glob("*.ipynb")), ROOT / "index.md"]
 NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|\{[\w:]+\}`[^`]*`|<[^>]*>", re.DOTALL)
@@ -34,26 +29,23 @@ POSED = {
 }
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory):
-    """The folder of pages, and what the build printed."""
-    out = tmp_path_factory.mktemp("book")
-    program = shutil.which("jupyter-book", path=Path(sys.executable).parent)
-    # What the chapters execute does not count as tested.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
-    command = [program, "build", *OPTIONS, "--path-output", str(out), str(ROOT)]
-    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    assert result.returncode == 0, result.stdout
-    return out / "_build/html", result.stdout
-
-
-def test_make_book_builds_with_the_same_options():
-    assert f"jupyter-book build {' '.join(OPTIONS)} ." in (ROOT / "Makefile").read_text()
+def test_make_book_builds_with_the_same_options(build_options):
+    assert f"jupyter-book build {' '.join(build_options)} ." in (ROOT / "Makefile").read_text()
 
 
 def test_nothing_is_warned_of(build):
     _, log = build
     assert "build succeeded." in log  # with warnings it says how many
+
+
+def test_formulas_are_set_and_their_fonts_are_there(build, do_without):
+    pages, log = build
+    if "Formulas: " in log:
+        do_without(log[log.index("Formulas: ") :].splitlines()[0] + "; install Node.js and npm")
+    page = (pages / "chapters" / "05_multibox_loss.html").read_text(encoding="utf-8")
+    assert "<mjx-math" in page and "<mfrac>" in page  # the second is MathML, for screen readers
+    assert "../_static/mathjax/MathJax_Main-Regular.woff" in page
+    assert (pages / "_static" / "mathjax" / "MathJax_Main-Regular.woff").is_file()
 
 
 def test_every_entry_of_the_contents_has_a_page(build):

@@ -3,15 +3,17 @@
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from wcag import contrast
 
 from ssd_lite import default_boxes
 from ssd_lite.default_boxes import LITE, SSD300_VOC, SSD512_VOC, SSDSpec
-from ssd_lite.diagram import DARK, LIGHT, PIECES, architecture, layers, map_names, pipeline_map
+from ssd_lite.diagram import DARK, LIGHT, MAP_STYLE, PIECES, architecture, layers, map_names, pipeline_map
 from ssd_lite.model import SSD
 
+ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
 SPECS = [spec for spec in vars(default_boxes).values() if isinstance(spec, SSDSpec)]
 
@@ -21,13 +23,40 @@ def words(diagram):
     return [(text.text, text.attrib) for text in ET.fromstring(diagram).iter(f"{SVG}text")]
 
 
+def links(piece_map):
+    """Every piece on a map: where it leads, and its attributes and words."""
+    return {
+        a.get("href"): (a.attrib, [t.text for t in a.iter(f"{SVG}text")]) for a in map_svg(piece_map).iter(f"{SVG}a")
+    }
+
+
+def map_svg(piece_map):
+    return ET.fromstring(piece_map).find(f"{SVG}svg")
+
+
 @pytest.mark.parametrize("lit", [None, *PIECES])
 def test_the_map_has_every_piece_with_its_chapter_and_lights_one(lit):
-    found = words(pipeline_map(lit))
-    for *_, chapter, word in PIECES.values():
-        assert word in [text for text, _ in found]
-        assert str(chapter) in [text for text, _ in found]
-    assert [text for text, looks in found if "font-weight" in looks] == ([PIECES[lit][-1]] if lit else [])
+    found = links(pipeline_map(lit))
+    assert len(found) == len(PIECES)
+    for *_, page, word in PIECES.values():
+        _, written = found[f"{page}.ipynb"]
+        assert written == [word, str(int(page[:2]))]
+    here = [page for page, (looks, _) in found.items() if looks.get("aria-current") == "page"]
+    assert here == ([f"{PIECES[lit][3]}.ipynb"] if lit else [])
+    bold = [text.text for text in map_svg(pipeline_map(lit)).iter(f"{SVG}text") if "font-weight" in text.attrib]
+    assert bold == ([PIECES[lit][-1]] if lit else [])
+
+
+def test_every_piece_leads_to_a_chapter_that_is_there():
+    for page in links(pipeline_map(folder="chapters/")):
+        assert (ROOT / page).is_file()
+
+
+def test_the_map_takes_its_colours_from_the_page():
+    assert not re.search(r'(fill|stroke)="#', pipeline_map("loss"))
+    assert set(re.findall(r'(?:fill|stroke)="var\(([\w-]+)\)"', pipeline_map("loss"))) <= set(
+        re.findall(r"(--[\w-]+): #", MAP_STYLE)
+    )
 
 
 def test_the_map_refuses_an_unknown_piece():
@@ -79,5 +108,6 @@ def test_words_can_be_read_in_both_themes(theme):
     assert contrast(theme["on lit"], theme["lit"]) >= 4.5
 
 
-def test_a_notebook_shows_it_as_a_picture():
-    assert pipeline_map("boxes")._repr_svg_().startswith("<svg")
+def test_a_notebook_shows_an_architecture_as_a_picture_and_the_map_as_a_part_of_the_page():
+    assert architecture(LITE)._repr_svg_().startswith("<svg")
+    assert pipeline_map("boxes")._repr_html_().startswith("<nav")

@@ -1,0 +1,125 @@
+"""The built book, a server for it, and a browser that looks at its pages and goes nowhere else."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[2]
+OPTIONS = ["-W", "-n", "--keep-going"]  # a failing cell and a broken link are warnings; warnings are errors
+CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def pytest_collection_modifyitems(items):
+    """Building the book takes the longest: so test_build.py comes first, and last what waits for its pages."""
+    last = {item.path for item in items if "served" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path in last, item.path.name != "test_build.py"))
+
+
+@pytest.fixture(scope="session")
+def build_options():
+    return OPTIONS
+
+
+@pytest.fixture(scope="session")
+def build(request, tmp_path_factory):
+    """The folder of pages, and what the build printed. Of several workers the first builds, and the others wait."""
+    if given := request.config.getoption("--book"):
+        return given.resolve(), "build succeeded."
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # the folder of all workers
+    out = shared / "book"
+    with FileLock(shared / "book.lock"):
+        log = out / "log"
+        if not log.is_file():
+            out.mkdir()
+            program = shutil.which("jupyter-book", path=Path(sys.executable).parent)
+            # What the chapters execute does not count as tested.
+            env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+            command = [program, "build", *OPTIONS, "--path-output", str(out), str(ROOT)]
+            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+            log.write_text(f"{result.returncode}\n{result.stdout}", encoding="utf-8")
+        code, _, said = log.read_text(encoding="utf-8").partition("\n")
+    assert code == "0", said
+    return out / "_build" / "html", said
+
+
+@pytest.fixture(scope="session")
+def html(build):
+    """The folder of pages."""
+    return build[0]
+
+
+class Silent(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="session")
+def served(html):
+    """The address at which the pages are served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Silent, directory=html)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser(do_without):
+    """Chromium: the one that CHROMIUM names, or one that is installed."""
+    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
+    if not found:
+        do_without("no Chromium here: install it (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/it")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found, args=QUIET)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def look(browser, html, served):
+    """``with look("index", ...) as page`` opens a page and keeps what went wrong on it: ``page.trouble``, a list.
+
+    And it keeps which files of the book it asked for: ``page.files``.
+    """
+
+    @contextmanager
+    def open_page(name, scheme="light", width=1300, start=served):
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page = context.new_page()
+        page.trouble, page.files = [], set()
+
+        def ask(route):
+            address = route.request.url
+            if not address.startswith(start):
+                page.trouble.append(f"wants {address}")
+                return route.abort()
+            page.files.add(html / address.removeprefix(start).lstrip("/").split("?")[0].split("#")[0])
+            return route.continue_()
+
+        def said(message):
+            if message.type in ("error", "warning"):
+                page.trouble.append(f"{message.type}: {message.text}")
+
+        context.route("**/*", ask)
+        page.on("console", said)
+        page.on("pageerror", lambda error: page.trouble.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: page.trouble.append(f"not there: {request.url}"))
+        page.on("response", lambda r: page.trouble.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.goto(f"{start}/{name}.html")
+        yield page
+        context.close()
+
+    return open_page

@@ -1,6 +1,6 @@
 // Brings the explorers on a page to life. They are anywidgets: each has its ES module and its state in the page, so
 // nothing is asked of a kernel or of the network.
-document.addEventListener("DOMContentLoaded", () => {
+{
   class Model {
     constructor({ state, buffers = [] }) {
       this.state = state;
@@ -28,11 +28,13 @@ document.addEventListener("DOMContentLoaded", () => {
   }
 
   const all = (kind) => document.querySelectorAll(`script[type="application/vnd.jupyter.widget-${kind}+json"]`);
-  const widgets = Object.assign({}, ...[...all("state")].map((script) => JSON.parse(script.textContent).state));
-  const [models, modules, styles] = [new Map(), new Map(), new Set()];
+  const states = () => Object.assign({}, ...[...all("state")].map((script) => JSON.parse(script.textContent).state));
   const once = (map, key, make) => map.get(key) ?? map.set(key, make()).get(key);
+  const [models, modules, styles] = [new Map(), new Map(), new Set()];
+  const load = (source) =>
+    once(modules, source, () => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" }))));
 
-  async function show(view) {
+  async function show(view, widgets) {
     const id = JSON.parse(view.textContent).model_id;
     if (!widgets[id]?.state._esm) return; // not an anywidget: nothing that could live without a kernel
     const model = once(models, id, () => new Model(widgets[id]));
@@ -43,8 +45,13 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     const el = document.createElement("div");
     view.after(el);
-    const blob = () => import(URL.createObjectURL(new Blob([source], { type: "text/javascript" })));
-    (await once(modules, source, blob)).default.render({ model, el });
+    (await load(source)).default.render({ model, el });
   }
-  all("view").forEach(show);
-});
+
+  // The state stands in the page's head, so the modules can be made while the rest is read.
+  for (const { state } of Object.values(states())) if (state._esm) load(state._esm);
+  document.addEventListener("DOMContentLoaded", () => {
+    const widgets = states();
+    all("view").forEach((view) => show(view, widgets));
+  });
+}

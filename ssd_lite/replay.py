@@ -1,7 +1,7 @@
 """A training run to look at: what the network found in a few pictures, at a dozen moments on the way.
 
 :class:`Replay` records them while :func:`~ssd_lite.train.fit` trains, :func:`read_replay` reads them, and
-:class:`~ssd_lite.widgets.ReplayExplorer` shows them.
+:class:`~ssd_lite.widgets.replay.ReplayExplorer` shows them.
 """
 
 import json

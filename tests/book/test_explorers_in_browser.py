@@ -21,10 +21,10 @@ def explorer(request):
     return EXAMPLES[request.param]()
 
 
-@pytest.fixture(params=SCREENS.values(), ids=SCREENS)
+@pytest.fixture(params=["light", "phone"])
 def page(request, browser, explorer):
     """The explorer on a page of its own; at the end, nothing must have gone wrong there."""
-    width, scheme = request.param
+    width, scheme = SCREENS[request.param]
     context = browser.new_context(viewport={"width": width, "height": 1400}, color_scheme=scheme, has_touch=width < 500)
     page, trouble = context.new_page(), []
     page.on("console", lambda message: trouble.append(message.text))
@@ -71,8 +71,8 @@ def by_keyboard(page, control):
         page.keyboard.press("ArrowUp" if last else "ArrowDown")
     else:
         at_end = kind == "range" and control.evaluate("(node) => Number(node.value) > (+node.min + +node.max) / 2")
-        for _ in range(3):
-            page.keyboard.press("ArrowLeft" if at_end else "ArrowRight")
+        for key in ["ArrowLeft" if at_end else "ArrowRight"] * 3 + ["ArrowUp"] * (kind != "range"):
+            page.keyboard.press(key)
 
 
 def by_pointer(page, control):
@@ -92,7 +92,7 @@ def by_pointer(page, control):
         across = box["x"] + box["width"] / 2
         page.mouse.move(across, middle)
         page.mouse.down()
-        page.mouse.move(across + 60, middle + 40, steps=4)
+        page.mouse.move(across + 60, middle - 40, steps=4)
         page.mouse.up()
 
 
@@ -164,7 +164,7 @@ def test_in_its_chapter_an_explorer_lives_and_nothing_goes_wrong(look, html, ser
         assert page.locator(".explorer-live .explorer-stage svg").first.evaluate("(svg) => svg.clientWidth") > 100
         first, changed = seen_on(page), set()
         for turn in (by_keyboard, by_pointer):
-            for control in controls(page)[:4]:
+            for control in controls(page)[:3]:
                 turn(page, control)
                 seen = seen_on(page)
                 assert seen["state"] != first["state"]

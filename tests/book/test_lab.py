@@ -103,6 +103,11 @@ def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     assert json.loads(run_cell(page, "explorer.scales"))[0] == float(smallest.input_value())
     run_cell(page, "explorer.reset()")
     assert words(page) == at_first
+
+    state = page.locator(".explorer-live .explorer-state")
+    before = state.inner_text()
+    page.locator(".explorer-live .grip").hover(position={"x": 120, "y": 90})
+    page.wait_for_function("([node, text]) => node.innerText !== text", arg=[state.element_handle(), before])
     page.close()
 
 

@@ -47,7 +47,7 @@ export default {
       label: "begin with",
       options: names.map((name) => [name, name]),
       get: () => get("base"),
-      set: (name) => turn({ ...get("specs")[name].knobs, cell: [0, 0, 0] }),
+      set: (name) => turn({ ...get("specs")[name].knobs, cell: near(get("specs")[name].maps, get("cell")[0]) }),
     });
     slider(ui, {
       label: "maps used", min: 1, max: all, get: () => get("maps"),
@@ -105,12 +105,12 @@ export default {
     }
 
     // ---- the picture, with the cells of a level and the boxes of one of them
-    const drawing = canvas(ui, { label: "Default boxes of one cell", paper: true, live: true });
+    const drawing = canvas(ui, { label: "Default boxes of one cell", paper: true, live: true, looks: "shapes" });
     const inside = (v) => ((v + MARGIN) / (1 + 2 * MARGIN)) * SIDE;
     const wide = inside(1) - inside(0);
     drawing.append(svg("image", { href: get("picture"), x: inside(0), y: inside(0), width: wide, height: wide, opacity: 0.8 }));
     const [dots, boxes] = [layer(drawing), layer(drawing)];
-    const hand = svg("rect", { class: "grip", width: SIDE, height: SIDE, tabindex: 0, role: "slider" });
+    const hand = svg("rect", { class: "grip hand", width: SIDE, height: SIDE, tabindex: 0, role: "slider" });
     hand.setAttribute("aria-label", "The cell whose boxes are drawn; Page Up and Page Down change the level");
     drawing.append(hand);
 
@@ -138,16 +138,20 @@ export default {
       event.stopPropagation();
       toCell(get("cell").map((v, i) => v + move[i]));
     });
-    /** A knob of a level brings that level to view, at about the same place; the last size belongs to the level before. */
-    const showing = (level) => {
+    /** The cell of a level of some maps at about the place of the cell in view. */
+    function near(maps, level) {
       const [from, row, column] = get("cell");
-      const maps = get("specs")[get("base")].maps;
-      const to = Math.min(level, get("maps") - 1);
-      const moved = (v) => Math.floor(((v + 0.5) * maps[to]) / maps[from]);
-      return { cell: onMap(to, moved(row), moved(column)) };
-    };
+      const to = Math.min(level, maps.length - 1);
+      const moved = (v) => Math.floor(((v + 0.5) * maps[to]) / get("specs")[get("base")].maps[from]);
+      return [to, moved(row), moved(column)];
+    }
+    /** A knob of a level brings that level to view, at about the same place; the last size belongs to the level before. */
+    const showing = (level) => ({ cell: near(get("specs")[get("base")].maps.slice(0, get("maps")), level) });
     const toCell = ([level, row, column]) =>
       turn({ cell: onMap(Math.min(Math.max(level, 0), get("maps") - 1), row, column) });
+    const means = [["first", "square"], ["third", "extra square"], ["second", "ratios"]];
+    const key = means.map(([looks, words]) => html("span", {}, html("span", { class: `swatch ${looks}` }), words));
+    ui.stage.append(html("p", { class: "key" }, ...key, html("span", {}, "dots: cells")));
     slider(ui, {
       label: "level shown", min: 1, max: () => get("maps"), into: ui.stage,
       get: () => get("cell")[0] + 1,
@@ -155,7 +159,7 @@ export default {
       words: (level) => `${get("specs")[get("base")].maps[level - 1]} × ${get("specs")[get("base")].maps[level - 1]}`,
     });
 
-    const bars = svg("svg", { class: "canvas", viewBox: `0 0 ${SIDE} ${26 * BANDS.length + 22}`, role: "img" });
+    const bars = svg("svg", { class: "canvas recall", viewBox: `0 0 ${SIDE} ${26 * BANDS.length + 22}`, role: "img" });
     const recall = layer(bars);
     ui.stage.append(bars);
 
@@ -183,15 +187,15 @@ export default {
       const bands = recallByBand(spec, objects);
       bars.setAttribute("aria-label", "Recall of the objects by size");
       recall.draw(
-        svg("text", { x: 0, y: 14 }, "objects that a box overlaps by half, by their size"),
+        svg("text", { x: 0, y: 14 }, "objects reached, by their side in % of the picture"),
         bands.map(({ low, high, count, reached }, k) => {
           const [y, share] = [26 * k + 22, count ? reached / count : 0];
           const name = k === BANDS.length - 1 ? "all" : `${100 * low}–${Math.min(100, 100 * high).toFixed(0)} %`;
           return [
-            svg("text", { x: 70, y: y + 16, "text-anchor": "end" }, name),
-            svg("rect", { x: 78, y: y + 3, width: 180, height: 17, class: "trough" }),
-            svg("rect", { x: 78, y: y + 3, width: 180 * share, height: 17, class: "bar" }),
-            svg("text", { x: 266, y: y + 16 }, `${percent({ count, reached })}, ${reached} of ${count}`),
+            svg("text", { x: 76, y: y + 17, "text-anchor": "end" }, name),
+            svg("rect", { x: 84, y: y + 3, width: 140, height: 17, class: "trough" }),
+            svg("rect", { x: 84, y: y + 3, width: 140 * share, height: 17, class: "bar" }),
+            svg("text", { x: 232, y: y + 17 }, `${percent({ count, reached })}, ${reached} of ${count}`),
           ];
         }),
       );

@@ -2,7 +2,8 @@ import { decode, encode, iou, toCentre, toCorners } from "./maths.js";
 import { canvas, draggable, frame, html, layer, lineKey, outline, slider, svg, tag, SIDE } from "./stage.js";
 
 const AROUND = 30; // the picture's surroundings, in the stage's units: a decoded box may lie there
-const short = (value) => String(+value.toFixed(2)).replace("-", "−");
+const isSmall = (value) => Math.abs(value) > 1e-5 && Math.abs(value) < 0.005; // but not rounding alone
+const short = (value) => String(+(isSmall(value) ? value.toPrecision(1) : value.toFixed(2))).replace("-", "−");
 const inBrackets = (value) => (value < 0 ? `(${short(value)})` : short(value));
 
 /** The arithmetic of decoding, line by line: lengths are counted in `unit`s of the picture. */
@@ -28,16 +29,19 @@ export default {
     const rounded = (values) => values.map((v) => +v.toFixed(4));
     const decoded = () => decode(get("offsets"), get("default_box"), get("variances"));
 
-    const offsetNames = ["t_x, right", "t_y, down", "t_w, wider", "t_h, taller"];
-    offsetNames.forEach((label, k) =>
+    const symbol = (letter, index) => [html("i", {}, letter), html("sub", {}, index)];
+    const offsetNames = [["x", "right"], ["y", "down"], ["w", "wider"], ["h", "taller"]];
+    offsetNames.forEach(([index, way], k) =>
       slider(ui, {
-        label, min: -8, max: 8, step: 0.05, words: (v) => short(v), get: () => get("offsets")[k],
+        label: [...symbol("t", index), `, ${way}`],
+        min: -8, max: 8, step: 0.25, words: (v) => short(v), get: () => get("offsets")[k],
         set: (value) => turn({ offsets: get("offsets").map((v, i) => (i === k ? value : v)) }),
       }),
     );
-    ["v_c, centre", "v_s, size"].forEach((label, k) =>
+    [["c", "centre"], ["s", "size"]].forEach(([index, what], k) =>
       slider(ui, {
-        label, min: 0.05, max: 1, step: 0.05, words: (v) => short(v), get: () => get("variances")[k],
+        label: [...symbol("v", index), `, ${what}`],
+        min: 0.05, max: 1, step: 0.05, words: (v) => short(v), get: () => get("variances")[k],
         set: (value) => turn({ variances: get("variances").map((v, i) => (i === k ? value : v)) }),
       }),
     );
@@ -70,6 +74,9 @@ export default {
       const way = [svg("path", { class: "halo", d }), svg("path", { class: "way", d })];
       arrow.draw(way, dot(from, 4, ""), dot(to, 5, "second"));
       const outside = iou(box, [0, 0, 1, 1]) > 0 ? [] : ["the decoded box lies outside the picture"];
+      const edge = AROUND / SIDE;
+      const isBeyond = Math.max(box[0], box[1]) < -edge && Math.min(box[2], box[3]) > 1 + edge;
+      if (isBeyond) outside.push("the decoded box is larger than the drawing");
       ui.say(
         ...decodingInWords(get("offsets"), get("variances"), defaultBox, get("squares")),
         `IoU with the default box: ${iou(box, toCorners(defaultBox)).toFixed(2)}`,

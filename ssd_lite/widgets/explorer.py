@@ -13,15 +13,17 @@ from torch import Tensor
 
 from ssd_lite.default_boxes import SSDSpec
 
-HERE = Path(__file__).parent
-SHARED = ("maths.js", "stage.js")
+_HERE = Path(__file__).parent
+_SHARED = ("maths.js", "stage.js")
 
 
 def bundle(module: str) -> str:
     """An explorer's ES module and the shared ones as a single module, for it runs from an address of its own, beside
     which there are no files."""
-    shared = [re.sub(r"^export ", "", (HERE / name).read_text(encoding="utf-8"), flags=re.MULTILINE) for name in SHARED]
-    own = re.sub(r"^import [^;]*;\n", "", (HERE / module).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    shared = [
+        re.sub(r"^export ", "", (_HERE / name).read_text(encoding="utf-8"), flags=re.MULTILINE) for name in _SHARED
+    ]
+    own = re.sub(r"^import [^;]*;\n", "", (_HERE / module).read_text(encoding="utf-8"), flags=re.MULTILINE)
     return "\n".join([*shared, own])
 
 
@@ -42,7 +44,7 @@ class Explorer(anywidget.AnyWidget):
     knobs = ()
     name = traitlets.Unicode().tag(sync=True)
     start = traitlets.Dict().tag(sync=True)  # the knobs' first values, for reset
-    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
+    _css = (_HERE / "explorer.css").read_text(encoding="utf-8")
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)

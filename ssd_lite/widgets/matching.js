@@ -57,10 +57,10 @@ export default {
       get: () => get("threshold"), set: (threshold) => turn({ threshold }),
     });
     choice(ui, {
-      label: "forced",
+      label: "matcher",
       options: [
-        ["none", "none: threshold alone"],
-        ["overwrite", "overwrite: last one wins"],
+        ["none", "threshold alone"],
+        ["overwrite", "overwrite: last wins"],
         ["bipartite", "bipartite: pairs first"],
       ],
       get: () => get("forced"), set: (forced) => turn({ forced }),
@@ -140,7 +140,7 @@ export default {
       const lost = found.filter((of) => of.boxes.length === 0).length;
       ui.say(
         ...found.map((of, g) => [swatch(g), ...inWords(names[g], of, owner.length <= FEW)]),
-        `positive at threshold ${get("threshold").toFixed(2)}: ${positives} of ${owner.length} boxes`,
+        `positive: ${positives} of ${owner.length} boxes`,
         html("strong", {}, lost ? `lost: ${lost} of ${objects.length} objects` : "no object is lost"),
       );
     });
@@ -151,8 +151,8 @@ export default {
 const swatch = (g) => html("span", { class: `swatch ${OBJECT_COLOURS[g]}` });
 
 function inWords(name, { boxes, own, best, ownIoU, bestIoU }, numbered) {
-  const box = (a, value) => `${numbered ? `box ${a}, ` : ""}IoU ${value.toFixed(2)}`;
-  if (boxes.length === 0) return [html("strong", {}, `${name}: LOST`), `; its best: ${box(best, bestIoU)}`];
+  const box = (a, value) => `IoU ${value.toFixed(2)}${numbered ? ` (box ${a})` : ""}`;
+  if (boxes.length === 0) return [html("strong", {}, `${name}: LOST`), `; best ${box(best, bestIoU)}`];
   const count = boxes.length === 1 ? "1 box" : `${boxes.length} boxes`;
-  return [`${name}: ${count}; `, own < 0 ? `its best: ${box(best, bestIoU)}` : `its own: ${box(own, ownIoU)}`];
+  return [`${name}: ${count}; `, own < 0 ? `best ${box(best, bestIoU)}` : `own ${box(own, ownIoU)}`];
 }

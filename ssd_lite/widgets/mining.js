@@ -44,6 +44,7 @@ export default {
 
     // ---- knobs
     const isAll = (ratio) => ratio >= boxes.length;
+    const ratioInWords = () => (isAll(get("ratio")) ? "all" : `${+get("ratio").toFixed(2)} to 1`);
     if (scenes > 1)
       choice(ui, {
         label: "scene",
@@ -61,7 +62,7 @@ export default {
       label: "ratio", min: 0, max: RATIOS.length - 1,
       get: () => RATIOS.findLastIndex((ratio) => ratio <= (isAll(get("ratio")) ? Infinity : get("ratio"))),
       set: (k) => turn({ ratio: RATIOS[k] === Infinity ? boxes.length : RATIOS[k] }),
-      words: () => (isAll(get("ratio")) ? "all" : `${+get("ratio").toFixed(2)} to 1`),
+      words: ratioInWords,
     });
 
     // ---- the picture
@@ -97,7 +98,7 @@ export default {
       );
       losses.draw(drawCurve(ranked.map((a) => values[a]), chosen));
       ui.say(
-        count(positives, "positive"),
+        `step ${get("steps")[moment]}, ratio ${ratioInWords()}: ${count(positives, "positive")}`,
         `${chosen.toLocaleString("en")} of ${count(ranked.length, "background box", "background boxes")} take part`,
         html("strong", {}, `they carry ${(100 * share).toFixed(1)} % of the background’s loss`),
         html("span", { class: "key" }, KEY),

@@ -64,6 +64,9 @@ export default {
     // ---- the picture and the list
     const drawing = canvas(ui, { label: "The picture and its candidate boxes", picture: get("picture"), looks: "nms" });
     const found = layer(drawing);
+    const swatch = (k) => html("span", { class: `swatch ${LOOKS[k % LOOKS.length]}` });
+    const classKey = present.map((label, k) => html("span", {}, swatch(k), get("classes")[label - 1]));
+    ui.stage.append(html("p", { class: "key" }, ...classKey));
     const rows = Math.ceil(boxes.length / BARS);
     const label = "The candidates, best first, as bars as high as their scores";
     const list = canvas(ui, { label, high: ROW_HIGH * rows, looks: "nms" });
@@ -119,9 +122,9 @@ export default {
 
     function words(fate, now, at, last) {
       const how = (f) => fate.filter((one) => one.fate === f).length;
-      const counts = `${how("kept")} kept, ${how("out")} struck out, ${how("waits")} not yet looked at`;
+      const counts = `${how("kept")} kept, ${how("out")} struck out, ${how("waits")} undecided`;
       if (!now) return [html("strong", {}, `step 0 of ${last}: nothing is decided`), counts];
-      const struck = now.struck.map((i) => `${i + 1} (${iou(boxes[now.box], boxes[i]).toFixed(2)})`).join(", ");
+      const struck = now.struck.map((i) => `${i + 1}\u00a0(${iou(boxes[now.box], boxes[i]).toFixed(2)})`).join(", ");
       const limit = get("iou_threshold").toFixed(2);
       const number = now.struck.length || "none";
       const whose = get("per_class") ? "of its class" : "of any class";

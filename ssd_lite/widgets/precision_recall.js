@@ -54,7 +54,7 @@ export function envelopeOf(curve) {
 
 export default {
   render({ model, el }) {
-    const hint = "Move the threshold, or the point on the curve: each step shows or hides one detection.";
+    const hint = "Move the threshold (to the right is lower) or the point on the curve. A step is one detection.";
     const ui = frame(model, el, { title: "Precision and recall.", hint });
     const { get, turn } = ui;
     const names = get("classes");
@@ -151,12 +151,12 @@ export default {
       grip.setAttribute("cy", y);
       grip.setAttribute("aria-valuemax", own.list.length);
       grip.setAttribute("aria-valuenow", shown);
-      const of = (a, b) => (b ? `${a} / ${b} = ${(a / b).toFixed(3)}` : `${a} / ${b}: nothing to divide by`);
+      const of = (a, b) => (b ? `${a} / ${b} = ${(a / b).toFixed(3)}` : `${a} / ${b}: undefined`);
       const all = own.objects.length;
       grip.setAttribute("aria-valuetext", `precision ${of(hits, shown)}, recall ${of(hits, all)}`);
       const area = all ? averagePrecision(own.curve).toFixed(3) : "absent: there is no object of this class";
       ui.say(
-        `${shown} of ${own.list.length} detections score more than ${get("threshold").toFixed(3)}`,
+        `${shown} of ${own.list.length} detections score above ${get("threshold").toFixed(3)}`,
         [countOf(hits, "hit", "first"), ", ", countOf(alarms, "false alarm", "second"), `, ${missed.length} missed`],
         html("strong", {}, `precision = ${of(hits, shown)}`),
         html("strong", {}, `recall = ${of(hits, all)}`),

@@ -79,7 +79,7 @@ export default {
       const kind = (name, i) => html("span", { class: "replay-class", style: looks(i + 1) }, `${name} ${counts[i]}`);
       ui.say(
         `step ${step} of ${get("frames")[last].step}`,
-        [html("strong", {}, `${all} answers`), ` score ${threshold.toFixed(2)} or more`],
+        [html("strong", {}, `${all} answer${all === 1 ? "" : "s"}`), ` with a score of ${threshold.toFixed(2)} or more`],
         classes.map(kind),
       );
     });

@@ -17,6 +17,7 @@ THEMES_OWN = ["label-content-name-mismatch", "region"]  # rules of axe that the 
 MEGABYTE = 1_000_000
 
 FULL = """async () => {
+  document.head.insertAdjacentHTML("beforeend", "<style>* { animation: none !important }</style>"); // folds fade in
   for (const picture of document.images) picture.loading = "eager";
   for (const details of document.querySelectorAll("details")) details.open = true;
   await Promise.all([...document.images].map((picture) => picture.decode().catch(() => {})));

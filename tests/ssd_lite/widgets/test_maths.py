@@ -1,18 +1,19 @@
 """The explorers' box maths is the package's: the same arguments, the same answers, to a millionth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from javascript import call
 
-from ssd_lite import boxes, default_boxes, encoding, matching, metrics, mining
+from ssd_lite import boxes, default_boxes, encoding, matching, metrics, mining, widgets
 from ssd_lite.default_boxes import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
 from ssd_lite.nms import suppress
-from ssd_lite.widgets.explorer import HERE, layout
+from ssd_lite.widgets.explorer import layout
 
-MATHS = (HERE / "maths.js").read_text()
+MATHS = (Path(widgets.__file__).parent / "maths.js").read_text(encoding="utf-8")
 SPECS = [
     SSD300_VOC,
     SSD512_COCO,

@@ -20,11 +20,9 @@ _SHARED = ("maths.js", "stage.js")
 def bundle(module: str) -> str:
     """An explorer's ES module and the shared ones as a single module, for it runs from an address of its own, beside
     which there are no files."""
-    shared = [
-        re.sub(r"^export ", "", (_HERE / name).read_text(encoding="utf-8"), flags=re.MULTILINE) for name in _SHARED
-    ]
-    own = re.sub(r"^import [^;]*;\n", "", (_HERE / module).read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return "\n".join([*shared, own])
+    *shared, own = [(_HERE / name).read_text(encoding="utf-8") for name in (*_SHARED, module)]
+    shared = [re.sub(r"^export ", "", source, flags=re.MULTILINE) for source in shared]
+    return "\n".join([*shared, re.sub(r"^import [^;]*;\n", "", own, flags=re.MULTILINE)])
 
 
 def layout(spec: SSDSpec) -> dict:

@@ -202,8 +202,8 @@ export function draggable(frame, canvas, { label, get, set, unit = 1, snap = uni
   const onGrid = (v) => Math.round(v / snap) * snap;
   const within = (v, low, high) => Math.min(Math.max(v, low), high);
   function move(box, dx, dy) {
-    dx = within(onGrid(dx), -box[0], unit - box[2]);
-    dy = within(onGrid(dy), -box[1], unit - box[3]);
+    dx = within(onGrid(dx), Math.min(0, -box[0]), Math.max(0, unit - box[2])); // what sticks out may go on doing so
+    dy = within(onGrid(dy), Math.min(0, -box[1]), Math.max(0, unit - box[3]));
     set([box[0] + dx, box[1] + dy, box[2] + dx, box[3] + dy]);
   }
   function stretch(box, [i, j], dx, dy) {

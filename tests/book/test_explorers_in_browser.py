@@ -1,11 +1,8 @@
 """Every explorer under the reader's hands: each of its controls, by keyboard and by pointer, in a real browser."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "ssd_lite" / "widgets"))
 from examples import EXAMPLES, bare_page
 
 CONTROLS = ".explorer-live :is(input, select, button:not(.explorer-reset), [tabindex='0'])"

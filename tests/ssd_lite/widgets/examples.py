@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from ipywidgets.embed import embed_data
 
+from chapters.toy import SPEC as TOY
 from ssd_lite import widgets
 from ssd_lite.data import Shapes
-from ssd_lite.default_boxes import LITE, SSD300_VOC, SSDSpec, make_default_boxes
+from ssd_lite.default_boxes import LITE, SSD300_VOC, make_default_boxes
 from ssd_lite.metrics import Objects
 from ssd_lite.nms import Detections
 from ssd_lite.widgets.explorer import Explorer
@@ -17,17 +18,6 @@ PICTURE = torch.full((3, 96, 96), 200, dtype=torch.uint8)
 OBJECTS = torch.cat([scene.boxes for scene, _ in zip(Shapes(count=60, seed=0), range(60))])  # (G, 4)
 HOST = Path(__file__).parents[3] / "_static" / "explorers.js"
 
-TOY = SSDSpec(  # the toy scene's eight default boxes
-    name="TOY",
-    image_size=16,
-    base="lite",
-    maps=(2, 1, 1),
-    steps=(8, 16, 16),
-    sizes=(8, 8, 16, 16),
-    ratios=((), (4,), ()),
-    extras=(),
-    extra_square=False,
-)
 MATCHING_SCENES = {
     "toy": (PICTURE, torch.tensor([[4, 6, 12, 12], [4, 8, 14, 12]]) / 16, ("house", "car")),
     "crowd": (

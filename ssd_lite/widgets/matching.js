@@ -140,7 +140,7 @@ export default {
       const lost = found.filter((of) => of.boxes.length === 0).length;
       ui.say(
         ...found.map((of, g) => [swatch(g), ...inWords(names[g], of, owner.length <= FEW)]),
-        `positive: ${positives} of ${owner.length} boxes`,
+        `positive: ${positives} of ${owner.length}, threshold ${get("threshold").toFixed(2)}`,
         html("strong", {}, lost ? `lost: ${lost} of ${objects.length} objects` : "no object is lost"),
       );
     });

@@ -17,6 +17,8 @@ from PIL import Image
 # The theme draws a dozen icons, which its font has too: its script has thousands. Search has a page of its own.
 ICON_SCRIPT = re.compile(r'\s*<script[^>]* src="[^"]*/fontawesome\.js[^"]*"></script>')
 SEARCH_SCRIPTS = re.compile(r'\s*<script src="[^"]*\b(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
+EXPLORER = '<script type="application/vnd.jupyter.widget-view+json">'
+NO_SCRIPTS = "<noscript><p>Here is a drawing with knobs. It needs JavaScript, which is off.</p></noscript>"
 PIECE = re.compile(r'(<a href="[\w/]+)\.ipynb(" aria-label="Chapter)')
 PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 EMPTY_HEADING = re.compile(r"<th(?: class=\"[^\"]*\")?>\s*(?:<p>\s*</p>)?\s*</th>")
@@ -29,7 +31,7 @@ def mend(app, pagename, templatename, context, doctree):
     """Pictures wait for the reader, the map leads to pages, and elements are named as screen readers need them."""
     if app.builder.format == "html" and "body" in context:
         body = context["body"].replace("<img ", '<img loading="lazy" ')
-        body = PIECE.sub(r"\1.html\2", body)
+        body = PIECE.sub(r"\1.html\2", body).replace(EXPLORER, NO_SCRIPTS + EXPLORER)
         body = EMPTY_HEADING.sub("<td></td>", body).replace('role="doc-biblioentry"', 'role="listitem"')
         context["body"] = PARAMETERS.sub(as_spans, body)
 

@@ -170,3 +170,11 @@ def test_in_its_chapter_an_explorer_lives_and_nothing_goes_wrong(look, html, ser
                 assert seen_on(page) == first
             assert changed == {"drawing", "words"}
         assert page.trouble == []
+
+
+def test_without_scripts_a_page_says_what_is_missing(browser, html):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((html / "chapters" / f"{CHAPTERS[0]}.html").as_uri())
+    assert page.get_by_text("It needs JavaScript").is_visible()
+    context.close()

@@ -108,6 +108,9 @@ def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     before = state.inner_text()
     page.locator(".explorer-live .grip").hover(position={"x": 120, "y": 90})
     page.wait_for_function("([node, text]) => node.innerText !== text", arg=[state.element_handle(), before])
+
+    page.locator("nav.piece-map a", has_text="Matching").click()
+    page.locator(".lm-TabBar-tabLabel", has_text="03_matching.ipynb").wait_for()
     page.close()
 
 

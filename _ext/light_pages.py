@@ -83,9 +83,8 @@ def lighten(app, exception):
     pages = [path for path in out.rglob("*.html") if "_static" not in path.parts]
     fewer_icons(out / "_static", pages)
     for path in pages:
-        rewrite(path, lambda page: ICON_SCRIPT.sub("", page))
-        if path.stem != "search":
-            rewrite(path, lambda page: SEARCH_SCRIPTS.sub("", page))
+        search = path.stem == "search"
+        rewrite(path, lambda page, search=search: ICON_SCRIPT.sub("", page if search else SEARCH_SCRIPTS.sub("", page)))
     for path in (out / "_images").glob("*.svg"):
         rewrite(path, lambda svg: PNG.sub(smaller_picture, svg))
 

@@ -61,6 +61,7 @@ MAP_STYLE = f"""
 .piece-map svg a {{ outline: none; text-decoration: none; }}
 .piece-map a:is(:hover, :focus-visible) rect {{ stroke: var(--map-lit); stroke-width: 3; }}
 .piece-map a:focus-visible rect {{ stroke: var(--map-ink); }}
+@media (max-width: 600px) {{ .piece-map.from-right {{ direction: rtl; }} .piece-map svg {{ direction: ltr; }} }}
 """
 
 
@@ -115,7 +116,9 @@ def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
         parts.append(label(x - reach + 7, y - half[1] + 15, chapter, theme[small], 12))
         parts.append("</a>")
     svg = picture(740, 260, parts, theme).strip()
-    head = '<nav class="piece-map" aria-label="Map of the pieces">'
+    # The map is wider than a phone: it begins at the end where its lit piece is.
+    side = " from-right" if lit and PIECES[lit][0] >= 2 else ""
+    head = f'<nav class="piece-map{side}" aria-label="Map of the pieces">'
     return Navigation(f"{head}\n<style>{MAP_STYLE}</style>\n{svg}\n</nav>\n")
 
 

@@ -42,7 +42,8 @@ export default {
 
     // ---- knobs
     const names = Object.keys(get("specs"));
-    const all = () => get("specs")[get("base")].maps.length;
+    const base = () => get("specs")[get("base")];
+    const all = () => base().maps.length;
     choice(ui, {
       label: "begin with",
       options: names.map((name) => [name, name]),
@@ -97,7 +98,7 @@ export default {
             turn({ ratios: get("ratios").map((r, k) => (k === level ? toggled(r, ratio, on) : r)), ...showing(level) }),
         });
       ui.shown.push(() => {
-        const maps = get("specs")[get("base")].maps;
+        const maps = base().maps;
         row.hidden = level > get("maps");
         label.textContent = level < get("maps") ? `${maps[level]} × ${maps[level]}` : "next";
         row.querySelectorAll(".tick").forEach((t) => (t.hidden = level >= get("maps")));
@@ -115,14 +116,13 @@ export default {
     drawing.append(hand);
 
     function onMap(level, row, column) {
-      const n = get("specs")[get("base")].maps[level];
+      const n = base().maps[level];
       const limited = (v) => Math.min(Math.max(v, 0), n - 1);
       return [level, limited(row), limited(column)];
     }
     const cellAt = (event) => {
-      const spec = specOf(get);
       const level = get("cell")[0];
-      const step = spec.steps[level] / spec.image_size;
+      const step = base().steps[level] / base().image_size;
       const [x, y] = pointerOn(drawing, event).map((v) => Math.floor(((v / SIDE) * (1 + 2 * MARGIN) - MARGIN) / step));
       turn({ cell: onMap(level, y, x) });
     };
@@ -142,11 +142,11 @@ export default {
     function near(maps, level) {
       const [from, row, column] = get("cell");
       const to = Math.min(level, maps.length - 1);
-      const moved = (v) => Math.floor(((v + 0.5) * maps[to]) / get("specs")[get("base")].maps[from]);
+      const moved = (v) => Math.floor(((v + 0.5) * maps[to]) / base().maps[from]);
       return [to, moved(row), moved(column)];
     }
     /** A knob of a level brings that level to view, at about the same place; the last size belongs to the level before. */
-    const showing = (level) => ({ cell: near(get("specs")[get("base")].maps.slice(0, get("maps")), level) });
+    const showing = (level) => ({ cell: near(base().maps.slice(0, get("maps")), level) });
     const toCell = ([level, row, column]) =>
       turn({ cell: onMap(Math.min(Math.max(level, 0), get("maps") - 1), row, column) });
     const means = [["first", "square"], ["third", "extra square"], ["second", "ratios"]];
@@ -156,7 +156,7 @@ export default {
       label: "level shown", min: 1, max: () => get("maps"), into: ui.stage,
       get: () => get("cell")[0] + 1,
       set: (level) => turn(showing(level - 1)),
-      words: (level) => `${get("specs")[get("base")].maps[level - 1]} × ${get("specs")[get("base")].maps[level - 1]}`,
+      words: (level) => `${base().maps[level - 1]} × ${base().maps[level - 1]}`,
     });
 
     const bars = svg("svg", { class: "canvas recall", viewBox: `0 0 ${SIDE} ${26 * BANDS.length + 22}`, role: "img" });

@@ -68,7 +68,7 @@ class Explorer(anywidget.AnyWidget):
 
 
 def data_uri(image: UInt8[Tensor, "3 H W"], side: int = 400) -> str:
-    """A picture as text that a page can hold, a square of at most ``side`` pixels."""
+    """A picture as text that a page can hold, at most ``side`` pixels wide and high."""
     picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
     if max(picture.size) > side:
         picture.thumbnail((side, side))

@@ -1,4 +1,4 @@
-import { assign, iou, makeDefaultBoxes, ownBoxes, toCorners } from "./maths.js";
+import { makeDefaultBoxes, overlaps, ownBoxes, owners, toCorners } from "./maths.js";
 import { canvas, choice, draggable, frame, html, layer, lineKey, outline, slider, svg, tag, SIDE } from "./stage.js";
 
 const OBJECT_COLOURS = ["first", "second", "third", "fourth"];
@@ -11,9 +11,9 @@ export const defaultBoxesOf = (spec) => makeDefaultBoxes(spec).map((box) => box.
 /** Who answers for whom: each box's owner or -1; and for each object its default boxes, its own one or -1, the box
  * that it overlaps most, and the two IoUs. */
 export function answers(defaultBoxes, objects, threshold, forced) {
-  const owner = assign(defaultBoxes, objects, threshold, forced);
-  const overlap = objects.map((object) => defaultBoxes.map((box) => iou(object, toCorners(box))));
+  const overlap = overlaps(defaultBoxes, objects);
   const wanted = ownBoxes(overlap, forced);
+  const owner = owners(defaultBoxes.length, overlap, wanted, threshold);
   const found = objects.map((_, g) => {
     const boxes = [];
     owner.forEach((by, a) => by === g && boxes.push(a));

@@ -80,15 +80,26 @@ export function bestIou(spec, object) {
 /** Index of the object that each default box answers for, or -1: as assign in matching.py, for one picture.
  * forced: "bipartite" as in the book; "overwrite", each object takes its best box, the last to come wins; or "none". */
 export function assign(defaultBoxes, objects, threshold = 0.5, forced = "bipartite") {
-  const overlap = objects.map((object) => defaultBoxes.map((box) => iou(object, toCorners(box)))); // G × A
-  const owner = defaultBoxes.map((_, a) => {
+  const overlap = overlaps(defaultBoxes, objects);
+  return owners(defaultBoxes.length, overlap, ownBoxes(overlap, forced), threshold);
+}
+
+/** IoU of every object with every default box, G × A. */
+export function overlaps(defaultBoxes, objects) {
+  const corners = defaultBoxes.map(toCorners);
+  return objects.map((object) => corners.map((box) => iou(object, box)));
+}
+
+/** Owners by threshold, but for the boxes that are an object's own. */
+export function owners(count, overlap, own, threshold) {
+  const owner = Array.from({ length: count }, (_, a) => {
     let best = -1;
     overlap.forEach((row, g) => {
       if (row[a] >= threshold && (best < 0 || row[a] > overlap[best][a])) best = g;
     });
     return best;
   });
-  ownBoxes(overlap, forced).forEach((box, g) => {
+  own.forEach((box, g) => {
     if (box >= 0) owner[box] = g;
   });
   return owner;
@@ -126,12 +137,19 @@ export function decode([dx, dy, dw, dh], [cx, cy, w, h], variances = [0.1, 0.2])
 
 // ---- chapter 6
 
-/** Mask of the `ratio` · positives background boxes with the largest loss; ties go to the first. */
-export function hardNegatives(losses, positive, ratio = 3) {
+/** The background boxes, the one with the largest loss first; ties go to the first. */
+export const hardestFirst = (losses, positive) =>
+  losses.map((_, a) => a).filter((a) => !positive[a]).sort((a, b) => losses[b] - losses[a] || a - b);
+
+/** The first `ratio` · positives of the background boxes, in that order. */
+export function hardest(ranked, positive, ratio) {
   const quota = ratio * positive.filter(Boolean).length;
-  const order = losses.map((_, a) => a).filter((a) => !positive[a]);
-  order.sort((a, b) => losses[b] - losses[a] || a - b);
-  const chosen = new Set(order.filter((_, rank) => rank < quota));
+  return ranked.filter((_, rank) => rank < quota);
+}
+
+/** Mask of the `ratio` · positives background boxes with the largest loss. */
+export function hardNegatives(losses, positive, ratio = 3) {
+  const chosen = new Set(hardest(hardestFirst(losses, positive), positive, ratio));
   return losses.map((_, a) => chosen.has(a));
 }
 

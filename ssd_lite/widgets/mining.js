@@ -1,4 +1,4 @@
-import { hardNegatives, makeDefaultBoxes, toCorners } from "./maths.js";
+import { hardest, hardestFirst, makeDefaultBoxes, toCorners } from "./maths.js";
 import { canvas, choice, frame, html, layer, outline, rowsOf, slider, svg, SIDE } from "./stage.js";
 
 const RATIOS = [0, 0.5, 1, 2, 3, 5, 10, 30, 100, Infinity];
@@ -12,13 +12,11 @@ const [CURVE_LEFT, CURVE_TOP, CURVE_HIGH] = [40, 28, 104];
 
 /** What is chosen: indices of the background boxes, the hardest first, of which the first `count` take part. */
 export function ranking(losses, positive, ratio) {
-  const mask = hardNegatives(losses, positive, ratio);
-  const ranked = losses.map((_, a) => a).filter((a) => !positive[a]);
-  ranked.sort((a, b) => losses[b] - losses[a] || a - b);
-  const count = mask.filter(Boolean).length;
+  const ranked = hardestFirst(losses, positive);
+  const taking = hardest(ranked, positive, ratio);
   const sum = (boxes) => boxes.reduce((total, a) => total + losses[a], 0);
-  const share = sum(ranked.slice(0, count)) / (sum(ranked) || 1);
-  return { ranked, count, positives: positive.filter(Boolean).length, share };
+  const share = sum(taking) / (sum(ranked) || 1);
+  return { ranked, count: taking.length, positives: positive.filter(Boolean).length, share };
 }
 
 /** How many of the boxes have their centre at each place: [[x, y, how many], ...]. */

@@ -13,6 +13,7 @@ from ssd_lite.boxes import iou
 from ssd_lite.default_boxes import SSDSpec
 from ssd_lite.encoding import decode
 from ssd_lite.model import SSD
+from ssd_lite.winograd import arithmetic
 
 
 class Detections(NamedTuple):
@@ -134,11 +135,13 @@ def detect(
     iou_threshold: float = 0.45,
     per_class: int = 400,
     per_image: int = 200,
+    precision: str = "fp32",
 ) -> list[Detections]:
     """Detect objects in pictures of any size: one :class:`Detections` for each, on the CPU.
 
     For a drawing raise ``score_threshold`` to about 0.5; for measuring average precision leave
-    it low.
+    it low. ``precision`` "bf16" lets the network compute in bfloat16: about twice as fast where the
+    processor has it; boxes and scores stay fp32.
 
     Raises:
         ValueError: an image of the wrong shape or type, or a network that answers with NaN or
@@ -149,7 +152,9 @@ def detect(
     training = model.training
     model.eval()
     try:
-        logits, offsets = model(model.preprocess(images))
+        prepared = model.preprocess(images).contiguous(memory_format=torch.channels_last)
+        with arithmetic(prepared.device, precision):
+            logits, offsets = model(prepared)
     finally:
         model.train(training)
     boxes, scores, labels = postprocess(

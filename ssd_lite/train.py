@@ -5,7 +5,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from ssd_lite.matching import match
 from ssd_lite.metrics import Evaluation, measure
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
+from ssd_lite.winograd import arithmetic
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,7 @@ def training_loss(
         ground, size = model.mean * 255, model.spec.image_size
         images, boxes, labels = augment_batch(images, boxes, labels, noise, ground, size, parts)
     images = model.normalise(images).contiguous(memory_format=torch.channels_last)
-    bf16 = recipe.precision == "bf16"
-    with torch.autocast(images.device.type, torch.bfloat16) if bf16 else nullcontext():
+    with arithmetic(images.device, recipe.precision):
         logits, offsets = network(images)
     target_labels, target_boxes = matcher(model.default_boxes, boxes, labels, recipe.threshold)
     target_offsets = encode(target_boxes, model.default_boxes, model.spec.variances)

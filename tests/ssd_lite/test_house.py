@@ -10,7 +10,19 @@ import pytest
 import ssd_lite
 
 HOUSE = Path(ssd_lite.__file__).parent
-CHAPTERS = ["boxes", "default_boxes", "matching", "encoding", "loss", "mining", "model", "nms", "data", "augment"]
+CHAPTERS = [
+    "boxes",
+    "default_boxes",
+    "matching",
+    "encoding",
+    "loss",
+    "mining",
+    "model",
+    "winograd",
+    "nms",
+    "data",
+    "augment",
+]
 CHAPTERS += ["metrics", "checkpoint", "train"]
 ON_TOP = ["plot", "diagram", "replay", "widgets", "cli", "__main__"]
 ORDER = CHAPTERS + ON_TOP

@@ -59,6 +59,25 @@ def augment_batch(
     return look_through(images, window, mirrored, mean, size), boxes, labels
 
 
+NUMBERS_AT_ONCE = 2**20  # of the pictures that a CPU works on: what its cache holds
+
+
+def augment_by_parts(
+    images: Float[Tensor, "B 3 H W"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+    noise: Float[Tensor, "B noise"],
+    *how,
+) -> tuple[Float[Tensor, "B 3 size size"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
+    """:func:`augment_batch`, by as many images at a time as a CPU's cache holds; on a GPU all at
+    once. Same arguments, same result."""
+    few = max(1, NUMBERS_AT_ONCE // max(images[:1].numel(), 1))
+    if images.device.type != "cpu" or len(images) <= few:
+        return augment_batch(images, boxes, labels, noise, *how)
+    shares = zip(*(x.split(few) for x in (images, boxes, labels, noise)))
+    return tuple(map(torch.cat, zip(*(augment_batch(*share, *how) for share in shares))))
+
+
 def mirror_batch(
     images: Float[Tensor, "B 3 H W"],
     boxes: Float[Tensor, "B G 4"],
@@ -181,8 +200,12 @@ def look_through(
     images = images - mean  # so that the zeros outside a picture become the mean
     result = F.grid_sample(images, grid, align_corners=False)
     for shrink, beyond in ((2, 1.5), (4, 3)):
-        smaller = F.grid_sample(F.avg_pool2d(images, shrink), grid, align_corners=False)
-        result = torch.where((zoom_out > beyond)[:, None, None, None], smaller, result)
+        far = zoom_out > beyond
+        if images.device.type == "cpu":
+            result[far] = F.grid_sample(F.avg_pool2d(images[far], shrink), grid[far], align_corners=False)
+        else:  # all, for to count the far ones the host would have to wait
+            smaller = F.grid_sample(F.avg_pool2d(images, shrink), grid, align_corners=False)
+            result = torch.where(far[:, None, None, None], smaller, result)
     return result + mean
 
 
@@ -201,10 +224,9 @@ def distort(images: Float[Tensor, "B 3 H W"], noise: Float[Tensor, "B 9"]) -> Fl
     hue = torch.where(on[:, 3:4], 0.2 * amount[:, 3:4] - 0.1, 0)  # in turns
     early = noise[:, 8, None, None, None] < 0.5
 
-    images = (images + brightness).clamp(0, 255)
-    images = (images * torch.where(early, contrast, 1)).clamp(0, 255)
-    images = shift_colour(images, saturation, hue)
-    return (images * torch.where(early, 1, contrast)).clamp(0, 255)
+    images = (images + brightness).clamp_(0, 255)
+    images = shift_colour(images.mul_(torch.where(early, contrast, 1)).clamp_(0, 255), saturation, hue)
+    return images.mul_(torch.where(early, 1, contrast)).clamp_(0, 255)
 
 
 def shift_colour(
@@ -214,15 +236,15 @@ def shift_colour(
 ) -> Float[Tensor, "B 3 H W"]:
     """Multiply saturation and turn hue, in the colour space HSV; the value, the largest of R,
     G, B, stays."""
-    value, largest = images.max(dim=1, keepdim=True)  # (B, 1, H, W)
-    chroma = value - images.amin(dim=1, keepdim=True)
-    red, green, blue = images.split(1, dim=1)
-    sixth = torch.where(
-        largest == 0,
-        (green - blue) / chroma,
-        torch.where(largest == 1, 2 + (blue - red) / chroma, 4 + (red - green) / chroma),
-    )
-    sixth = torch.where(chroma > 0, sixth, 0) + 6 * hue  # hue in sixths of a turn
-    chroma = torch.minimum(chroma * saturation, value)
-    k = (sixth + sixth.new_tensor([5, 3, 1])[:, None, None]) % 6  # (B, 3, H, W)
-    return value - chroma * torch.minimum(k, 4 - k).clamp(0, 1)
+    red, green, blue = images.split(1, dim=1)  # (B, 1, H, W) each
+    value = torch.maximum(torch.maximum(red, green), blue)
+    chroma = value - torch.minimum(torch.minimum(red, green), blue)
+    after = torch.where(value == red, green - blue, torch.where(value == green, blue - red, red - green))
+    sixth = torch.where(value == red, 0, torch.where(value == green, 2.0, 4.0)) + 6 * hue  # hue in sixths of a turn
+    sixth += torch.where(chroma > 0, after / chroma, 0)
+    sixth -= 6 * (sixth / 6).floor_()  # in [0, 6): red is 0, green 2, blue 4
+    # How much of the chroma each colour lacks: red nothing within 1 of its own place, all beyond 2; so green and blue.
+    off = (sixth - sixth.new_tensor([3, 2, 4])[:, None, None]).abs_()  # (B, 3, H, W); red's is measured from cyan
+    sign, start = sixth.new_tensor([[-1, 1, 1], [2, -1, -1]])[:, :, None, None]  # (3, 1, 1) each
+    lacking = off.mul_(sign).add_(start).clamp_(0, 1)
+    return value - torch.minimum(chroma * saturation, value) * lacking

@@ -101,6 +101,8 @@ def postprocess(
     boxes = decode(offsets.float(), default_boxes, spec.variances, spec.max_log_size)  # (B, A, 4)
     if spec.clip_detections:
         boxes = boxes.clamp(0, 1)
+    if logits.device.type == "cpu":
+        logits, boxes = without_background(logits, boxes, score_threshold)
     scores = logits.float().softmax(dim=2)[:, :, 1:].transpose(1, 2)  # (B, C, A)
     scores = torch.where(scores > score_threshold, scores, 0)
     scores, box = scores.topk(min(per_class, scores.shape[2]), dim=2)  # (B, C, k)
@@ -127,6 +129,26 @@ def postprocess(
     return boxes, torch.where(kept, scores.gather(1, best), 0), torch.where(kept, label.gather(1, best), 0)
 
 
+def without_background(
+    logits: Float[Tensor, "B A classes"], boxes: Float[Tensor, "B A 4"], score_threshold: float
+) -> tuple[Float[Tensor, "B N classes"], Float[Tensor, "B N 4"]]:
+    """The boxes, in their order, that may reach the threshold for some class; N is the largest
+    number that an image keeps.
+
+    A class c is never likelier than in a contest with background alone: its probability is at
+    most sigmoid(l_c - l_0). That takes no softmax, and a trained network leaves few boxes. On a
+    GPU, asking how many would make the host wait for longer than the rest takes.
+    """
+    lead = logits[:, :, 1:].amax(dim=2).float() - logits[:, :, 0].float()  # (B, A)
+    least = torch.tensor(score_threshold).clamp(0, 1).logit() - 1e-3  # which is more than any rounding
+    alive = lead > least
+    most = int(alive.sum(dim=1).amax()) if len(alive) else 0
+    if most > alive.shape[1] / 2:
+        return logits, boxes
+    first = alive.int().argsort(dim=1, descending=True, stable=True)[:, :most, None]  # (B, N, 1)
+    return logits.gather(1, first.expand(-1, -1, logits.shape[2])), boxes.gather(1, first.expand(-1, -1, 4))
+
+
 @torch.inference_mode()
 def detect(
     model: SSD,
@@ -140,8 +162,8 @@ def detect(
     """Detect objects in pictures of any size: one :class:`Detections` for each, on the CPU.
 
     For a drawing raise ``score_threshold`` to about 0.5; for measuring average precision leave
-    it low. ``precision`` "bf16" lets the network compute in bfloat16: about twice as fast where the
-    processor has it; boxes and scores stay fp32.
+    it low. ``precision`` "bf16" lets the network compute in bfloat16, which pays where the processor
+    has it; boxes and scores stay fp32.
 
     Raises:
         ValueError: an image of the wrong shape or type, or a network that answers with NaN or

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import NOISE, PARTS, augment_batch, mirror_batch, parts_of
+from ssd_lite.augment import NOISE, PARTS, augment_by_parts, mirror_batch, parts_of
 from ssd_lite.checkpoint import read, save, write_atomically
 from ssd_lite.data import Batch, Resized, batches, collate
 from ssd_lite.encoding import encode
@@ -145,7 +145,7 @@ def training_loss(
         images, boxes, labels = mirror_batch(images, boxes, labels, noise)
     elif parts:
         ground, size = model.mean * 255, model.spec.image_size
-        images, boxes, labels = augment_batch(images, boxes, labels, noise, ground, size, parts)
+        images, boxes, labels = augment_by_parts(images, boxes, labels, noise, ground, size, parts)
     images = model.normalise(images).contiguous(memory_format=torch.channels_last)
     with arithmetic(images.device, recipe.precision):
         logits, offsets = network(images)

@@ -6,6 +6,7 @@ import oracles
 import pytest
 import torch
 
+from ssd_lite import augment
 from ssd_lite.augment import (
     CROP_NOISE,
     MIN_OVERLAPS,
@@ -13,6 +14,7 @@ from ssd_lite.augment import (
     PARTS,
     TRIALS,
     augment_batch,
+    augment_by_parts,
     crop,
     distort,
     expand,
@@ -77,6 +79,21 @@ def test_an_image_is_augmented_as_if_it_were_alone():
         alone = augment_batch(*(x[i : i + 1] for x in inputs), noise[i : i + 1], MEAN, SIZE)
         for a, b in zip(alone, together):
             torch.testing.assert_close(a[0], b[i], rtol=1e-4, atol=1e-3)  # of grey levels
+
+
+@pytest.mark.parametrize("images_at_once", [1, 3, 8, 100])
+def test_by_parts_or_at_once_the_result_is_the_same(images_at_once, monkeypatch):
+    inputs, noise = scenes(8), random(8, NOISE)
+    monkeypatch.setattr(augment, "NUMBERS_AT_ONCE", images_at_once * inputs[0][0].numel())
+    by_parts = augment_by_parts(*inputs, noise, MEAN, SIZE, PARTS)
+    for a, b in zip(by_parts, augment_batch(*inputs, noise, MEAN, SIZE), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)  # of grey levels
+
+
+def test_a_batch_of_no_images_by_parts():
+    inputs, noise = scenes(1), random(1, NOISE)
+    images, boxes, labels = augment_by_parts(*(x[:0] for x in inputs), noise[:0], MEAN, SIZE)
+    assert (len(images), len(boxes), len(labels)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("part", PARTS)

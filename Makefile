@@ -11,8 +11,8 @@ ARGS ?=
 
 .PHONY: help
 help:  ## Show this list
-	@echo "Targets (ARGS='...' adds options to book, lab and train; PYTHON=... names a Python, 3.11 or newer):"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s  %s\n", $$1, $$2 }' Makefile
+	@echo "Targets (ARGS='...' adds options to book, lab, train and benchmark; PYTHON=... names a Python, 3.11 or newer):"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s  %s\n", $$1, $$2 }' Makefile
 
 # A failed build is forgotten, or else the next one would find nothing to do and call that success.
 .PHONY: book
@@ -26,6 +26,10 @@ lab: $(VENV)/installed  ## Open the first chapter in JupyterLab
 .PHONY: train
 train: $(VENV)/installed  ## Train a detector on the GPU if there is one, else on the CPU
 	$(BIN)/python -m ssd_lite train $(ARGS)
+
+.PHONY: benchmark
+benchmark: $(VENV)/installed  ## Measure speed and memory beside torchvision's SSD: figures/records/benchmark_*.json
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # One thread for each worker: the workers already fill the cores. The longest test, the book's build, starts first.
 # The chapters run apart, for what they execute does not count as tested.

@@ -1,7 +1,8 @@
 """Chapter 9, second half. Augmentation on whole batches, on any device: distort, then one affine map per image.
 
 Everything random is read from one tensor of uniform numbers, ``noise``, a row for each image. The functions are pure:
-same noise, same result, whatever the batch around an image, the device or the number of processes.
+same noise, same result, whatever the batch around an image, the device or the number of processes. Constants are plain
+numbers, not tensors made of lists: a GPU would have to be sent those, and the host would wait.
 """
 
 from collections.abc import Collection
@@ -101,7 +102,8 @@ def parts_of(name: str) -> tuple[str, ...]:
 
 def whole_window(boxes: Float[Tensor, "B G 4"]) -> Float[Tensor, "B 4"]:
     """Windows that show each picture as it is."""
-    return boxes.new_tensor([0, 0, 1, 1]).expand(len(boxes), -1)
+    corner = boxes.new_zeros(len(boxes), 2)
+    return torch.cat([corner, corner + 1], dim=1)
 
 
 def expand(noise: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
@@ -140,7 +142,8 @@ def crop(
 
     overlap = iou(trials, boxes)  # (B, kinds · trials, G)
     overlap = torch.where(labels[:, None] > 0, overlap, -1).amax(dim=2).view(-1, kinds, TRIALS)
-    good = overlap >= overlap.new_tensor(MIN_OVERLAPS)[:, None]  # (B, kinds, trials)
+    good = [some >= least for some, least in zip(overlap.unbind(1), MIN_OVERLAPS)]
+    good = torch.stack(good, dim=1)  # (B, kinds, trials)
     first = good.int().argmax(dim=2)  # (B, kinds)
     trials = trials.view(-1, kinds, TRIALS, 4).gather(2, first[:, :, None, None].expand(-1, -1, 1, 4))[:, :, 0]
 
@@ -169,10 +172,8 @@ def move_boxes(
     boxes = (boxes - origin) / side  # (B, G, 4)
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     seen = ((centre > 0) & (centre < 1)).all(dim=2) & (labels > 0)  # (B, G)
-    boxes = torch.where(
-        mirrored[:, :, None], boxes.new_tensor([1, 0, 1, 0]) - boxes * boxes.new_tensor([1, -1, 1, -1]), boxes
-    )
-    boxes = torch.where(mirrored[:, :, None], boxes[..., [2, 1, 0, 3]], boxes)
+    left, top, right, bottom = boxes.unbind(2)  # (B, G) each
+    boxes = torch.where(mirrored[:, :, None], torch.stack([1 - right, top, 1 - left, bottom], dim=2), boxes)
     return torch.where(seen[:, :, None], boxes.clamp(0, 1), 0), torch.where(seen, labels, 0)
 
 
@@ -195,8 +196,9 @@ def look_through(
     y = window[:, 1:2] + ticks * (window[:, 3:] - window[:, 1:2])
     grid = torch.stack([x[:, None].expand(-1, size, -1), y[:, :, None].expand(-1, -1, size)], dim=-1) * 2 - 1
 
-    pixels = torch.tensor([images.shape[3], images.shape[2]], device=images.device)
-    zoom_out = ((window[:, 2:] - window[:, :2]) * pixels / size).amax(dim=1)  # (B,): picture pixels per result pixel
+    width, height = (window[:, 2:] - window[:, :2]).unbind(1)  # (B,) each
+    # Picture pixels per result pixel.
+    zoom_out = torch.maximum(width * images.shape[3], height * images.shape[2]) / size  # (B,)
     images = images - mean  # so that the zeros outside a picture become the mean
     result = F.grid_sample(images, grid, align_corners=False)
     for shrink, beyond in ((2, 1.5), (4, 3)):
@@ -244,7 +246,6 @@ def shift_colour(
     sixth += torch.where(chroma > 0, after / chroma, 0)
     sixth -= 6 * (sixth / 6).floor_()  # in [0, 6): red is 0, green 2, blue 4
     # How much of the chroma each colour lacks: red nothing within 1 of its own place, all beyond 2; so green and blue.
-    off = (sixth - sixth.new_tensor([3, 2, 4])[:, None, None]).abs_()  # (B, 3, H, W); red's is measured from cyan
-    sign, start = sixth.new_tensor([[-1, 1, 1], [2, -1, -1]])[:, :, None, None]  # (3, 1, 1) each
-    lacking = off.mul_(sign).add_(start).clamp_(0, 1)
+    lacking = [2 - (sixth - 3).abs_(), (sixth - 2).abs_() - 1, (sixth - 4).abs_() - 1]  # red's is measured from cyan
+    lacking = torch.cat(lacking, dim=1).clamp_(0, 1)  # (B, 3, H, W)
     return value - torch.minimum(chroma * saturation, value) * lacking

@@ -25,9 +25,10 @@ def area(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
 
 def intersection(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor, "*b n m"]:
     """Area that every box of ``a`` shares with every box of ``b``, both xyxy."""
-    top_left = torch.maximum(a[..., :, None, :2], b[..., None, :, :2])  # (*B, N, M, 2)
-    bottom_right = torch.minimum(a[..., :, None, 2:], b[..., None, :, 2:])
-    width, height = (bottom_right - top_left).clamp(min=0).unbind(-1)
+    ax0, ay0, ax1, ay1 = a[..., :, None, :].unbind(-1)  # (*B, N, 1) each
+    bx0, by0, bx1, by1 = b[..., None, :, :].unbind(-1)  # (*B, 1, M) each
+    width = (torch.minimum(ax1, bx1) - torch.maximum(ax0, bx0)).clamp(min=0)  # (*B, N, M)
+    height = (torch.minimum(ay1, by1) - torch.maximum(ay0, by0)).clamp(min=0)
     return width * height  # (*B, N, M)
 
 

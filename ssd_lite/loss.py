@@ -43,8 +43,8 @@ def multibox_loss(
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
-    scores = logits.float().transpose(1, 2)  # (B, C + 1, A)
-    cross_entropy = F.cross_entropy(scores, target_labels, reduction="none")  # (B, A)
+    scores = logits.float().flatten(0, 1)  # (B · A, C + 1)
+    cross_entropy = F.cross_entropy(scores, target_labels.flatten(), reduction="none").view_as(target_labels)  # (B, A)
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 

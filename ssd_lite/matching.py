@@ -27,10 +27,10 @@ def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
         # What every object h would have of the box that object g chose.
         rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): h, g
         wins = (best > 1e-6) & (rivals.argmax(dim=1) == objects)  # (B, G)
-        # Done early? On a GPU the question alone would make the host wait.
-        if overlap.device.type == "cpu" and not wins.any():
-            break
         own = torch.where(wins, choice, own)
+        # Done early? On a GPU the question alone would make the host wait.
+        if overlap.device.type == "cpu" and not (~wins & (best > 1e-6)).any():
+            break
         taken = torch.zeros_like(free[:, 0]).scatter_add_(1, choice, wins.to(free.dtype))  # (B, A)
         free.masked_fill_(wins[:, :, None] | (taken[:, None] > 0), -1)
     return own

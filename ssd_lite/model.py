@@ -198,7 +198,9 @@ class SSD(nn.Module):
                     f"images[{i}]: expected uint8 of shape (3, H, W), got {image.dtype} of {tuple(image.shape)}; "
                     "read_image() gives that"
                 )
-        warped = [resize(image.to(device)[None].float(), size, self.spec.antialias) for image in images]
+        warped = [
+            resize(image.to(device, non_blocking=True)[None].float(), size, self.spec.antialias) for image in images
+        ]
         return self.normalise(torch.cat(warped)) if warped else self.mean.new_zeros(0, 3, size, size)
 
 

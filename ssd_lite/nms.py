@@ -183,9 +183,9 @@ def detect(
         logits, offsets, model.default_boxes, model.spec, score_threshold, iou_threshold, per_class, per_image
     )
     size = torch.tensor([[*image.shape[:0:-1]] * 2 for image in images])  # (B, 4): W, H, W, H
-    finite = (logits.isfinite().all() & offsets.isfinite().all() & boxes.isfinite().all()).cpu()
-    boxes, scores, labels = boxes.cpu() * size[:, None], scores.cpu(), labels.cpu()
-    if not finite:
+    finite = logits.isfinite().all() & offsets.isfinite().all() & boxes.isfinite().all()
+    boxes, scores, labels = (x.to("cpu", non_blocking=True) for x in (boxes, scores, labels))
+    if not finite:  # the last copy from a GPU: here the host waits for it, and so for those before
         raise ValueError("logits: the network answers with NaN or infinity; its weights or its images are damaged")
-    counts = (labels > 0).sum(dim=1).tolist()
+    boxes, counts = boxes * size[:, None], (labels > 0).sum(dim=1).tolist()
     return [Detections(b[:n], s[:n], c[:n]) for b, s, c, n in zip(boxes, scores, labels, counts)]

@@ -328,7 +328,10 @@ def train_step(
     """One step of training: its loss and the gradient's length, on the device, without waiting."""
     for group in optimiser.param_groups:
         group["lr"] = group["factor"] * learning_rate(step, recipe)
-    noise = noise_of(step, recipe).to(batch.images.device, non_blocking=True)
+    noise = noise_of(step, recipe)
+    if batch.images.is_cuda:
+        noise = noise.pin_memory()  # as the batch is: from other memory, sending it may make the host wait
+    noise = noise.to(batch.images.device, non_blocking=True)
     loss = objective(network, model, batch, noise, recipe)
     optimiser.zero_grad(set_to_none=True)
     loss.total.backward()

@@ -1,0 +1,4 @@
+"""Side by side with torchvision's SSD300-VGG16: same weights, same pictures, one process, in turns.
+
+``python -m benchmarks`` measures everything and keeps the record in ``figures/records/``; a page of the book draws it.
+"""

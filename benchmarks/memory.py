@@ -1,0 +1,56 @@
+"""Peak memory of training, by model and batch size: each in a process of its own, or the peaks would mix."""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from benchmarks import pairs
+from ssd_lite import default_boxes
+from ssd_lite.data import Shapes
+
+BATCHES = {"SSD300_VOC": (1, 2, 4, 8, 16), "SSD512_VOC": (1, 2, 4, 8)}
+ON_A_GPU = {"SSD300_VOC": (8, 16, 32, 64, 128), "SSD512_VOC": (4, 8, 16, 32)}
+
+
+def peaks(device: torch.device, precision: str, quick: bool) -> list[dict]:
+    """Bytes of training steps of SSD300, ours and torchvision's, and of SSD512, ours."""
+    found = []
+    for spec, batches in (ON_A_GPU if device.type == "cuda" else BATCHES).items():
+        for batch in batches[:1] if quick else batches:
+            for who in ("ours", "theirs") if spec == "SSD300_VOC" else ("ours",):
+                arguments = [who, spec, str(batch), device.type, precision]
+                command = [sys.executable, "-m", "benchmarks.memory", *arguments]
+                found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return found
+
+
+def main(who: str, spec: str, batch: str, device: str, precision: str) -> None:
+    """Two steps, the second with the optimiser's state; prints the peak above what stood before there was a model."""
+    before = peak(device)
+    spec = getattr(default_boxes, spec)
+    if who == "ours":
+        step = pairs.our_step(spec, Shapes.classes, int(batch), torch.device(device), precision)
+    else:
+        step = pairs.their_step(len(Shapes.classes), int(batch), torch.device(device))
+    step()
+    step()
+    print(json.dumps({"who": who, "spec": spec.name, "batch": int(batch), "bytes": peak(device) - before}))
+
+
+def peak(device: str) -> int:
+    """Most bytes so far, of this process or of this process on the GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists():  # what getrusage says there begins with the parent's
+        return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,287 @@
+"""What is timed: the same work, done by ssd_lite and by torchvision. Each function makes the inputs and both."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+from torchvision.models.detection import ssd300_vgg16
+from torchvision.models.detection.image_list import ImageList
+from torchvision.ops import box_iou
+from torchvision.transforms import v2
+
+from ssd_lite.augment import NOISE, augment_by_parts
+from ssd_lite.boxes import cxcywh_to_xyxy, iou
+from ssd_lite.checkpoint import from_torchvision
+from ssd_lite.data import Batch, Resized, Sample, Shapes, collate
+from ssd_lite.default_boxes import SSD300_TORCHVISION, SSD300_VOC, SSDSpec, make_default_boxes
+from ssd_lite.encoding import encode
+from ssd_lite.loss import multibox_loss
+from ssd_lite.matching import match
+from ssd_lite.mining import hard_negatives
+from ssd_lite.model import SSD
+from ssd_lite.nms import detect, postprocess
+from ssd_lite.train import Recipe, make_optimiser, train_step
+from ssd_lite.winograd import arithmetic
+
+HEIGHT, WIDTH = 375, 500  # of most photographs of PASCAL VOC
+
+
+class Pair(NamedTuple):
+    """Two functions of no argument that do the same work; and, if it is known, whether their results agree."""
+
+    ours: Callable[[], object]
+    theirs: Callable[[], object]
+    same: float | None = None  # share of their results that are ours too
+
+
+def pictures(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[Tensor]:
+    """Drawn scenes in a photograph's size."""
+    scenes = Shapes(count, 0, 300)
+    return list(v2.functional.resize(torch.stack([scenes[i].image for i in range(count)]), [height, width]))
+
+
+def models(classes: int, device: torch.device) -> tuple[SSD, torch.nn.Module]:
+    """Ours and torchvision's, with the same weights, scaled so that they answer as after training: here and there a
+    class, and background elsewhere.
+
+    Random weights as they are drawn answer alike everywhere; thousands of answers would then pass the score threshold,
+    which is another case, measured by itself (:func:`scores`).
+    """
+    torch.manual_seed(0)
+    theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes).eval()
+    with torch.inference_mode():
+        images = [picture / 255 for picture in pictures(2)]
+        features = list(theirs.backbone(theirs.transform(images)[0].tensors).values())
+        logits = theirs.head(features)["cls_logits"]
+    scale = 2 / logits.std()
+    lead = (logits[:, :, 1:].amax(dim=2) - logits[:, :, 0]).flatten() * scale
+    few = lead.sort(descending=True).values[len(lead) // 100]  # 1 answer in 100
+    for layer in theirs.head.classification_head.module_list:
+        with torch.no_grad():
+            layer.weight.mul_(scale)
+            layer.bias.view(-1, classes)[:, 0] += few + 3
+    theirs.to(device)
+    return from_torchvision(theirs.state_dict()).to(device, memory_format=torch.channels_last), theirs
+
+
+def network(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) -> Pair:
+    """Pictures of the right size to logits and offsets."""
+    device = ours.mean.device
+    images = torch.randn(batch, 3, 300, 300, device=device)
+    last = images.contiguous(memory_format=torch.channels_last)
+
+    @torch.inference_mode()
+    def we():
+        with arithmetic(device, precision):
+            return ours(last)
+
+    @torch.inference_mode()
+    def they():
+        return theirs.head(list(theirs.backbone(images).values()))
+
+    return Pair(we, they)
+
+
+def preprocessing(ours: SSD, theirs: torch.nn.Module, batch: int) -> Pair:
+    """Photographs as they are read, in bytes, to what the network reads."""
+    images = pictures(batch)
+    device = ours.mean.device
+    return Pair(
+        lambda: ours.preprocess(images),
+        lambda: theirs.transform([image.to(device) / 255 for image in images]),
+    )
+
+
+def scores(kind: str, batch: int, boxes: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Logits and offsets as networks give them: "flat" before training, "early" in it, "trained" after it."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(batch, boxes, classes, generator=generator)
+    offsets = torch.randn(batch, boxes, 4, generator=generator) / 2
+    if kind == "flat":
+        logits /= 20
+    elif kind == "early":
+        logits[:, :, 0] += 2
+    elif kind == "trained":  # 30 objects, each seen by two boxes
+        logits[:, :, 0] += 9
+        hot, seen = torch.randint(boxes, (batch, 60), generator=generator), torch.randint(1, classes, (60,))
+        logits[torch.arange(batch)[:, None], hot, seen] += 10
+    else:
+        raise ValueError(f"kind: expected flat, early or trained, got {kind!r}")
+    return logits.to(device), offsets.to(device)
+
+
+def postprocessing(theirs: torch.nn.Module, kind: str, defaults: Tensor, batch: int, classes: int) -> Pair:
+    """Logits and offsets to detections. torchvision's method knows the number of classes from the logits."""
+    device = defaults.device
+    logits, offsets = scores(kind, batch, len(defaults), classes, device)
+    anchors = [cxcywh_to_xyxy(defaults) * 300] * batch
+    raw = {"cls_logits": logits, "bbox_regression": offsets}
+
+    @torch.inference_mode()
+    def we():
+        return postprocess(logits, offsets, defaults, SSD300_TORCHVISION)
+
+    @torch.inference_mode()
+    def they():
+        return theirs.postprocess_detections(raw, anchors, [(300, 300)] * batch)
+
+    ours = [(b[k > 0] * 300, s[k > 0], k[k > 0]) for b, s, k in zip(*we())]
+    return Pair(we, they, agreement(ours, they()))
+
+
+def agreement(ours: Sequence[tuple[Tensor, Tensor, Tensor]], theirs: Sequence[dict[str, Tensor]]) -> float:
+    """Share of their detections that are among ours: the same class, the same place, the same score."""
+    found = total = 0
+    for (boxes, scores, labels), there in zip(ours, theirs):
+        same = iou(there["boxes"].cpu().double(), boxes.cpu().double()) > 0.99
+        same &= there["labels"].cpu()[:, None] == labels.cpu()
+        same &= (there["scores"].cpu()[:, None] - scores.cpu()).abs() < 1e-3
+        found += int(same.any(dim=1).sum())
+        total += len(there["boxes"])
+    return found / total if total else 1.0
+
+
+def detection(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) -> Pair:
+    """Photographs to detections on the host, from end to end."""
+    images, device = pictures(batch), ours.mean.device
+
+    @torch.inference_mode()
+    def they():
+        found = theirs([image.to(device) / 255 for image in images])
+        return [{name: x.cpu() for name, x in each.items()} for each in found]
+
+    def we():
+        return detect(ours, images, precision=precision)
+
+    return Pair(we, they, agreement(we(), they()))
+
+
+def scenes(batch: int, objects: int | None = None) -> Batch:
+    """Drawn scenes at SSD300's size; with ``objects`` so many boxes in each, wherever they fall."""
+    data = Shapes(batch, 0, 300)
+    batch = collate([data[i] for i in range(batch)])
+    if objects is None:
+        return batch
+    generator = torch.Generator().manual_seed(0)
+    corner, side = torch.rand(2, len(batch.labels), objects, 2, generator=generator)
+    boxes = torch.cat([corner * 0.7, corner * 0.7 + 0.05 + 0.25 * side], dim=2)
+    return Batch(batch.images, boxes, torch.randint(1, 21, boxes.shape[:2], generator=generator))
+
+
+def matching_and_loss(theirs: torch.nn.Module, batch: Batch, defaults: Tensor, classes: int) -> Pair:
+    """Objects and predictions to a loss: matching, encoding, mining and the sums."""
+    count, device = len(batch.labels), defaults.device
+    batch = batch.to(device)
+    labels = batch.labels.clamp(max=classes - 1)
+    logits, offsets = scores("early", count, len(defaults), classes, device)
+    anchors = cxcywh_to_xyxy(defaults) * 300
+    targets = [{"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(batch.boxes, labels)]
+    raw = {"cls_logits": logits, "bbox_regression": offsets}
+
+    def we():
+        target_labels, target_boxes = match(defaults, batch.boxes, labels)
+        return multibox_loss(logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives)
+
+    def they():
+        matched = [theirs.proposal_matcher(box_iou(target["boxes"], anchors)) for target in targets]
+        return theirs.compute_loss(targets, raw, [anchors] * count, matched)
+
+    return Pair(we, they)
+
+
+def default_boxes(theirs: torch.nn.Module, batch: int, device: torch.device) -> Pair:
+    """All 8732: ours are made once, theirs for every batch anew."""
+    images = ImageList(torch.zeros(batch, 3, 300, 300, device=device), [(300, 300)] * batch)
+    maps = [torch.zeros(batch, 1, n, n, device=device) for n in SSD300_VOC.maps]
+    return Pair(lambda: make_default_boxes(SSD300_VOC).to(device), lambda: theirs.anchor_generator(images, maps))
+
+
+def our_step(spec: SSDSpec, classes: Sequence[str], batch: int, device: torch.device, precision: str) -> Callable:
+    """A step of training without augmentation, as the paper's: SGD with momentum and weight decay."""
+    torch.manual_seed(0)
+    model = SSD(spec, classes).to(device, memory_format=torch.channels_last)
+    recipe = Recipe(steps=1000, batch_size=batch, augment="none", precision=precision, learning_rate=1e-5)
+    optimiser, data = make_optimiser(model, recipe), Shapes(batch, 0, spec.image_size)
+    seen = collate([data[i] for i in range(batch)]).to(device)
+    return lambda: train_step(model, model, optimiser, seen, 0, recipe)
+
+
+def their_step(classes: int, batch: int, device: torch.device) -> Callable:
+    """The same, as torchvision's reference script writes it."""
+    torch.manual_seed(0)
+    model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes + 1).to(device).train()
+    optimiser = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=5e-4)
+    seen = scenes(batch).to(device)
+
+    def step():
+        images = [image / 255 for image in seen.images]
+        targets = [{"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(seen.boxes, seen.labels)]
+        loss = sum(model(images, targets).values())
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def training_step(batch: int, device: torch.device, precision: str) -> Pair:
+    """Network, targets, loss, gradients and update."""
+    names = [str(i) for i in range(1, 21)]
+    return Pair(our_step(SSD300_VOC, names, batch, device, precision), their_step(len(names), batch, device))
+
+
+class Photographs(Dataset):
+    """Pictures, boxes and labels as a data set."""
+
+    def __init__(self, data: list[tuple[Tensor, Tensor, Tensor]]):
+        self.data = data
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> Sample:
+        image, boxes, labels = self.data[index]
+        return Sample(image, boxes, labels, torch.zeros_like(labels, dtype=torch.bool), f"picture {index}")
+
+
+def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
+    """Photographs in memory to normalised training pictures: the paper's augmentation, ours and that of torchvision's
+    reference recipe for SSD, picture by picture.
+
+    Ours begins by warping each picture to the network's size; with ``kept`` that has been done in an earlier epoch, for
+    :func:`~ssd_lite.train.fit` keeps what it has read. Theirs crops first, so it warps anew every time.
+    """
+    images = pictures(batch)
+    boxes, labels = (x for x in scenes(batch)[1:3])
+    data = [(image, b[k > 0], k[k > 0]) for image, b, k in zip(images, boxes, labels)]
+    transform = v2.Compose(
+        [
+            v2.RandomPhotometricDistort(),
+            v2.RandomZoomOut(fill={tv_tensors.Image: (123, 117, 104), "others": 0}),
+            v2.RandomIoUCrop(),
+            v2.RandomHorizontalFlip(),
+            v2.SanitizeBoundingBoxes(),
+            v2.Resize((300, 300), antialias=True),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.485, 0.456, 0.406), (1 / 255,) * 3),
+        ]
+    )
+
+    def they():
+        for image, b, k in data:
+            scale = torch.tensor([WIDTH, HEIGHT] * 2)
+            there = tv_tensors.BoundingBoxes(b * scale, format="XYXY", canvas_size=(HEIGHT, WIDTH))
+            transform({"image": tv_tensors.Image(image), "boxes": there, "labels": k})
+
+    mean = 255 * torch.tensor(SSD300_VOC.mean).view(3, 1, 1).to(device)
+    noise = torch.rand(batch, NOISE, generator=torch.Generator().manual_seed(0)).to(device)
+    resized = Resized(Photographs(data), 300, antialias=False, keep=kept)
+
+    def we():
+        seen = collate([resized[i] for i in range(batch)]).to(device)
+        return augment_by_parts(seen.images.float(), seen.boxes, seen.labels, noise, mean, 300)[0] - mean
+
+    return Pair(we, they)

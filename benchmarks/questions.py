@@ -1,0 +1,140 @@
+"""The questions: who is faster, by how much, how does the cost grow, what is counted, and is the result as good."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import torch
+from tqdm import tqdm
+
+from benchmarks import machine, pairs
+from benchmarks.timing import race
+from ssd_lite.checkpoint import load
+from ssd_lite.data import Shapes
+from ssd_lite.default_boxes import SSD300_VOC, SSD512_VOC, make_default_boxes
+from ssd_lite.metrics import evaluate, objects
+from ssd_lite.nms import detect
+from ssd_lite.winograd import arithmetic
+
+RECORDS = Path(__file__).parent.parent / "figures" / "records"
+
+
+def precisions(device: torch.device) -> list[str]:
+    """Those in which the processor computes."""
+    return ["fp32", "bf16"] if machine.has_bf16(device) else ["fp32"]
+
+
+def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, pairs.Pair]]:
+    """Every contest: what it is, for how many images, and the two. Made one by one, for the memory's sake."""
+    batches = (1,) if quick else (1, 8, 32)
+    few = 2 if quick else 8
+    for classes in (21, 91):
+        ours, theirs = pairs.models(classes, device)
+        defaults = ours.default_boxes
+        for kind in ("trained", "early", "flat"):
+            about = {"what": "post-processing", "classes": classes, "scores": kind, "batch": few}
+            yield about, few, pairs.postprocessing(theirs, kind, defaults, few, classes)
+        about = {"what": "matching and loss", "classes": classes, "batch": few}
+        yield about, few, pairs.matching_and_loss(theirs, pairs.scenes(few), defaults, classes)
+    yield {"what": "preprocessing", "batch": few}, few, pairs.preprocessing(ours, theirs, few)
+    yield {"what": "default boxes", "batch": few}, 1, pairs.default_boxes(theirs, few, device)
+    for precision in precisions(device):
+        for batch in (*batches, 128) if device.type == "cuda" else batches:
+            about = {"what": "network", "batch": batch, "precision": precision}
+            yield about, batch, pairs.network(ours, theirs, batch, precision)
+        for batch in batches:
+            about = {"what": "detection", "batch": batch, "precision": precision}
+            yield about, batch, pairs.detection(ours, theirs, batch, precision)
+        batch = 1 if quick else 32 if device.type == "cuda" else 8
+        about = {"what": "training step", "batch": batch, "precision": precision}
+        yield about, batch, pairs.training_step(batch, device, precision)
+    many, threads = 2 if quick else 32, torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)  # by the core: with more of them, more processes read pictures
+    for what, kept in {"augmentation": False, "augmentation, pictures kept": True}.items():
+        about = {"what": what, "batch": many, "threads": torch.get_num_threads()}
+        yield about, many, pairs.augmentation(many, device, kept)
+    torch.set_num_threads(threads)
+
+
+def contests(device: torch.device, rounds: int, quick: bool) -> list[dict]:
+    """Seconds an image, ours and theirs, and the ratios."""
+    found = []
+    tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  its middle half")
+    for about, images, pair in tqdm(entrants(device, quick), desc="contests", unit=" contests"):
+        long = about["what"] in ("network", "detection", "training step") and about["batch"] > 1
+        result = race(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
+        for who in ("ours", "theirs"):
+            result[who] = [seconds / images for seconds in result[who]]
+        found.append(about | result | ({} if pair.same is None else {"same": pair.same}))
+        tqdm.write(line(about, result))
+    return found
+
+
+def line(about: dict, result: dict) -> str:
+    """A contest and its result, for the terminal."""
+    name = ", ".join(str(value) if key == "what" else f"{key} {value}" for key, value in about.items())
+    ours, theirs = (1e3 * median(result[who]) for who in ("ours", "theirs"))
+    ratio = result["ratio"]
+    return f"{name:64}{ours:10.3f}{theirs:10.3f}{ratio['median']:8.2f}  {ratio['low']:.2f} to {ratio['high']:.2f}"
+
+
+def courses(device: torch.device, quick: bool) -> Iterator[tuple[str, str, int, pairs.Pair]]:
+    """Pieces whose cost should grow in proportion: with objects, boxes, classes and images."""
+    _, theirs = pairs.models(21, device)
+    many = make_default_boxes(SSD512_VOC)
+    many = many[torch.randperm(len(many), generator=torch.Generator().manual_seed(0))].to(device)
+    usual = make_default_boxes(SSD300_VOC).to(device)
+    loss, nms = pairs.matching_and_loss, pairs.postprocessing
+    for number in (1, 10) if quick else (1, 5, 10, 20, 40, 70, 100):
+        yield "matching and loss", "objects", number, loss(theirs, pairs.scenes(4, number), usual, 21)
+    for number in (1024, 2048) if quick else (1024, 2048, 4096, 8732, 16384, 24564):
+        yield "matching and loss", "boxes", number, loss(theirs, pairs.scenes(4), many[:number], 21)
+        yield "post-processing", "boxes", number, nms(theirs, "early", many[:number], 4, 21)
+    for number in (3, 5) if quick else (3, 6, 11, 21, 41, 61, 91):
+        yield "matching and loss", "classes", number, loss(theirs, pairs.scenes(4), usual, number)
+        yield "post-processing", "classes", number, nms(theirs, "early", usual, 4, number)
+    for number in (1, 2) if quick else (1, 2, 4, 8, 16, 32):
+        yield "matching and loss", "images", number, loss(theirs, pairs.scenes(number), usual, 21)
+        yield "post-processing", "images", number, nms(theirs, "early", usual, number, 21)
+
+
+def curves(device: torch.device, rounds: int, quick: bool) -> list[dict]:
+    """Seconds a batch of pieces, against what they grow with."""
+    found = []
+    for what, against, number, pair in tqdm(courses(device, quick), desc="curves", unit=" points"):
+        times = race(pair.ours, pair.theirs, max(3, rounds // 2))
+        middles = {who: median(times[who]) for who in ("ours", "theirs")}
+        found.append({"what": what, "against": against, "number": number} | middles)
+    return found
+
+
+def operations(device: torch.device) -> dict[str, dict]:
+    """What a picture asks of SSD300's network, counted: as it is written, and, for a CPU, by its own way."""
+    ours, _ = pairs.models(91, torch.device("cpu"))
+    images = torch.randn(8, 3, 300, 300)
+
+    @torch.inference_mode()
+    def plainly():
+        ours(images)
+
+    @torch.inference_mode()
+    def by_winograd():
+        with arithmetic(images.device):
+            ours(images)
+
+    by_winograd()  # transforms the weights, which is done once
+    ways = {"network": plainly} | ({"network by Winograd": by_winograd} if device.type == "cpu" else {})
+    return {name: {k: v / len(images) for k, v in machine.counted(way).items()} for name, way in ways.items()}
+
+
+def accuracy(device: torch.device, quick: bool) -> dict[str, float]:
+    """mAP of the recorded small model on its held-out scenes, by precision, be it slow."""
+    model, data = load(RECORDS / "shapes_lite_cpu.safetensors", device), Shapes(20 if quick else 500, 1)
+    samples = [data[i] for i in range(len(data))]
+    parts = [samples[i : i + 50] for i in range(0, len(samples), 50)]
+    found = {}
+    for precision in ("fp32", "bf16"):
+        detections = [d for part in parts for d in detect(model, [s.image for s in part], precision=precision)]
+        found[precision] = evaluate(detections, [objects(sample) for sample in samples], model.classes).map50
+    return found

@@ -1,0 +1,171 @@
+"""The benchmarks compare what can be compared. How fast anything is, no test asks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import machine, pairs, questions, timing
+
+HOUSE = Path(__file__).parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def models():
+    return pairs.models(21, CPU)
+
+
+def test_a_race_is_run_in_turns_and_neither_is_always_first(monkeypatch):
+    monkeypatch.setattr(timing, "ENOUGH", 0)  # no repeats
+    calls = []
+    result = timing.race(lambda: calls.append("o"), lambda: calls.append("t"), rounds=4)
+    assert "".join(calls[-8:]) == "toottoot"
+    assert len(result["ours"]) == len(result["theirs"]) == 4
+
+
+def test_the_ratio_is_that_of_every_round(monkeypatch):
+    """On a machine that halves its speed with every round, where theirs takes three times as long."""
+    calls = {1: 0, 3: 0}
+
+    def seconds(function, repeats):
+        calls[function.factor] += 1
+        return function.factor * 2.0 ** calls[function.factor]
+
+    class Contestant:
+        def __init__(self, factor):
+            self.factor = factor
+
+        def __call__(self):
+            pass
+
+    monkeypatch.setattr(timing, "seconds", seconds)
+    assert timing.race(Contestant(1), Contestant(3), rounds=4)["ratio"] == {"median": 3, "low": 3, "high": 3}
+
+
+def test_spread_is_the_middle_half():
+    assert timing.spread([4, 1, 3, 2, 5]) == {"median": 3, "low": 2, "high": 4}
+    assert timing.spread([7.0]) == {"median": 7, "low": 7, "high": 7}
+
+
+def test_operations_and_bytes_are_counted():
+    a, b = torch.ones(10, 20), torch.ones(20, 30)
+    found = machine.counted(lambda: (a @ b).t())
+    assert found == {"operations": 2 * 10 * 20 * 30, "bytes": 4 * (10 * 20 + 20 * 30 + 10 * 30)}
+
+
+def test_the_machine_is_named():
+    about = machine.describe(CPU)
+    assert about["torch"] == torch.__version__
+    assert about["threads"] == torch.get_num_threads()
+    assert about["commit"] or not (HOUSE / ".git").exists()
+
+
+def test_networks_of_equal_weights_answer_in_the_same_form(models):
+    pair = pairs.network(*models, 1, "fp32")
+    (logits, offsets), theirs = pair.ours(), pair.theirs()
+    assert logits.shape == theirs["cls_logits"].shape
+    assert offsets.shape == theirs["bbox_regression"].shape
+
+
+def test_detections_are_equal_and_neither_none_nor_all(models):
+    pair = pairs.detection(*models, 2, "fp32")
+    counts = [len(found.labels) for found in pair.ours()]
+    assert pair.same == 1
+    assert all(0 < count <= 200 for count in counts)
+
+
+@pytest.mark.parametrize("kind", ["trained", "early", "flat"])
+def test_post_processing_is_equal_for_all_kinds_of_scores(models, kind):
+    pair = pairs.postprocessing(models[1], kind, models[0].default_boxes, 2, 21)
+    assert pair.same > 0.995
+
+
+def test_the_kinds_of_scores_are_what_they_are_called():
+    passing = {}
+    for kind in ("trained", "early", "flat"):
+        logits, _ = pairs.scores(kind, 2, 8732, 21, CPU)
+        passing[kind] = float((logits.softmax(dim=2)[:, :, 1:] > 0.01).float().mean())
+    assert passing["trained"] < 0.01 < 0.5 < passing["early"] < passing["flat"]
+    with pytest.raises(ValueError, match="kind: expected flat, early or trained, got 'sharp'"):
+        pairs.scores("sharp", 1, 10, 3, CPU)
+
+
+def test_agreement_wants_class_place_and_score():
+    boxes, scores, labels = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0.5]), torch.tensor([1])
+    there = {"boxes": boxes, "scores": scores, "labels": labels}
+    assert pairs.agreement([(boxes, scores, labels)], [there]) == 1
+    assert pairs.agreement([(boxes + 1, scores, labels)], [there]) == 0
+    assert pairs.agreement([(boxes, scores + 0.1, labels)], [there]) == 0
+    assert pairs.agreement([(boxes, scores, labels + 1)], [there]) == 0
+
+
+def test_both_losses_are_about_the_same_thing(models):
+    pair = pairs.matching_and_loss(models[1], pairs.scenes(2), models[0].default_boxes, 21)
+    torch.testing.assert_close(pair.ours().total, sum(pair.theirs().values()), rtol=0.2, atol=0)
+
+
+def test_both_prepare_the_same_pictures(models):
+    pair = pairs.preprocessing(*models, 2)
+    torch.testing.assert_close(pair.ours(), pair.theirs()[0].tensors[:, :, :300, :300], rtol=1e-3, atol=1e-2)
+
+
+def test_both_make_8732_default_boxes(models):
+    pair = pairs.default_boxes(models[1], 2, CPU)
+    assert len(pair.ours()) == len(pair.theirs()[0]) == 8732
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_augmentation_makes_normalised_pictures(kept):
+    pair = pairs.augmentation(2, CPU, kept)
+    assert pair.ours().shape == (2, 3, 300, 300)
+    assert -130 < pair.ours().mean() < 130
+    pair.theirs()
+
+
+def test_scenes_have_as_many_objects_as_are_asked_for():
+    assert pairs.scenes(3, 40).labels.gt(0).sum(dim=1).tolist() == [40, 40, 40]
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", *map(str, arguments)]
+    return subprocess.run(command, cwd=HOUSE, capture_output=True, text=True)
+
+
+def test_a_record_keeps_what_is_not_asked_anew(tmp_path):
+    out = tmp_path / "record.json"
+    out.write_text(json.dumps({"memory": ["as it was"]}))
+    result = run("benchmarks", "accuracy", "--quick", "--device", "cpu", "--out", out)
+    assert result.returncode == 0, result.stderr
+    record = json.loads(out.read_text())
+    assert record["memory"] == ["as it was"]
+    assert record["machine"]["device"] == "cpu"
+    assert record["accuracy"]["bf16"] == pytest.approx(record["accuracy"]["fp32"], abs=0.02)
+
+
+def test_an_unknown_question_is_refused():
+    result = run("benchmarks", "colour")
+    assert result.returncode == 2
+    assert "'colour' is unknown; expected some of limits, contests" in result.stderr
+
+
+def test_memory_is_measured_in_a_process_of_its_own():
+    weights = 4 * 26_285_486  # SSD300's parameters for 20 classes
+    for who in ("ours", "theirs"):
+        found = json.loads(run("benchmarks.memory", who, "SSD300_VOC", 1, "cpu", "fp32").stdout)
+        assert 3 * weights < found["bytes"] < 30 * weights  # weights, gradients, momentum; and activations
+
+
+def test_every_contest_and_curve_can_be_asked(monkeypatch):
+    """All of them are made, at their small size; a few are run."""
+    seen = {about["what"] for about, _, _ in questions.entrants(CPU, quick=True)}
+    assert seen >= {"network", "detection", "training step", "matching and loss", "post-processing", "preprocessing"}
+    assert seen >= {"default boxes", "augmentation", "augmentation, pictures kept"}
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(timing, "ENOUGH", 0)
+    points = questions.curves(CPU, 1, quick=True)
+    assert {point["against"] for point in points} == {"objects", "boxes", "classes", "images"}
+    assert torch.get_num_threads() == threads

@@ -1,0 +1,368 @@
+"""Where a GPU makes the host wait: nowhere in a training step, and in detection only where its code says so.
+
+The first tests need no GPU. They run the pieces on tensors that have shapes and claim to be on a GPU, but hold no
+numbers, and list every operator for which the host would have to wait: one whose result's shape or the program's
+course depends on numbers, and every copy between host and GPU that is not told to go on by itself, such as the one
+hidden in ``tensor.new_tensor([1, 2])``. They cannot see what happens inside an operator on a real GPU, nor bf16, nor
+how long a wait is; the last tests need a GPU, and are skipped without one.
+"""
+
+from collections import defaultdict
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from ssd_lite.augment import NOISE, PARTS, augment_batch, augment_by_parts, mirror_batch
+from ssd_lite.boxes import check_boxes, iou
+from ssd_lite.data import Batch, Shapes, collate
+from ssd_lite.default_boxes import LITE, SSD300_VOC
+from ssd_lite.encoding import decode, encode
+from ssd_lite.loss import multibox_loss
+from ssd_lite.matching import match
+from ssd_lite.mining import all_negatives, hard_negatives
+from ssd_lite.model import SSD, L2Norm
+from ssd_lite.nms import detect, postprocess, suppress_at_once
+from ssd_lite.train import Recipe, make_optimiser, train_step, training_loss
+
+DEPENDS_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+INDEXING = {"index", "index_put", "index_put_"}
+
+
+class Waits(TorchDispatchMode):
+    """Lists what would make the host wait for a GPU; a question about numbers is answered with 1, or yes."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        self.pinned = WeakIdKeyDictionary()  # host memory from which a copy needs no wait
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        kwargs, name = kwargs or {}, function.overloadpacket.__name__
+        if torch.is_inference_mode_enabled() and function.namespace == "aten":
+            with self:  # else operators that are made of others have been taken apart already
+                if (result := function.decompose(*args, **kwargs)) is not NotImplemented:
+                    return result
+        if what := self.waiting(function, name, args, kwargs):
+            self.found.append(what)
+        if name in ("equal", "_local_scalar_dense"):
+            return True if name == "equal" else 1
+        if name == "_fused_sgd_":  # in place; FakeTensorMode does not know it
+            return None
+        result = args[0].clone() if name == "_pin_memory" else function(*args, **kwargs)
+        if name == "_pin_memory" or kwargs.get("pin_memory"):
+            self.pinned[result] = True
+        return result
+
+    def waiting(self, function, name, args, kwargs):
+        """What an operator waits for, in a word or two; None if for nothing."""
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if name in ("_to_copy", "copy_"):
+            source, target = (args[1], args[0].device) if name == "copy_" else (args[0], kwargs.get("device"))
+            by_itself = kwargs.get("non_blocking") or args[2:] == (True,)
+            there = (target or source.device).type == "cuda"
+            if there == source.is_cuda:
+                return None
+            if there:
+                return None if by_itself and source in self.pinned else "copy to the GPU"
+            return None if by_itself else "copy to the host"
+        if not any(x.is_cuda for x in tensors):
+            return None
+        if name in INDEXING | {"where"} and not all(x.is_cuda for x in tensors):
+            return "copy to the GPU"  # other operators read a single number on the host, and take no more
+        if name in INDEXING:
+            mask = any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
+            return "mask as an index" if mask else None
+        return name if DEPENDS_ON_NUMBERS & set(function.tags) else None
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """Where there is a GPU, it is not to be used: constants made on it would pass by unseen."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(Tensor, "backward", backward)
+
+
+def backward(loss):
+    """``loss.backward()``, node by node, in this thread: PyTorch's own looks for the GPU itself."""
+    users, seen = defaultdict(int), {loss.grad_fn}
+    waiting = [loss.grad_fn]
+    while waiting:
+        for node, _ in waiting.pop().next_functions:
+            users[node] += 1
+            if node is not None and node not in seen:
+                seen.add(node)
+                waiting.append(node)
+    received, ready = defaultdict(dict), [loss.grad_fn]
+    with torch.no_grad():
+        received[loss.grad_fn][0] = torch.ones_like(loss)
+        while ready:
+            node = ready.pop()
+            gradients, results = received.pop(node, {}), ()
+            if hasattr(node, "variable"):
+                node.variable.grad = gradients[0]
+            elif gradients:
+                results = node(*map(gradients.get, range(len(node._input_metadata))))
+                results = results if isinstance(results, tuple) else (results,)
+            for i, (target, place) in enumerate(node.next_functions):
+                if target is None:
+                    continue
+                if i < len(results) and results[i] is not None:
+                    result = results[i].sum_to_size(target._input_metadata[place].shape)  # undoes broadcasting
+                    others = received[target].get(place)
+                    received[target][place] = result if others is None else others + result
+                users[target] -= 1
+                if not users[target]:
+                    ready.append(target)
+
+
+def waits(function, *args):
+    """All waits of a call; after an operator whose result has no shape without its numbers, none more is seen."""
+    with Waits() as seen:
+        try:
+            function(*args)
+        except DynamicOutputShapeException:
+            assert seen.found
+    return seen.found
+
+
+def on_gpu(batch=2, size=96, objects=5):
+    """A batch that claims to be on a GPU."""
+    with torch.device("cuda"):
+        images = torch.zeros(batch, 3, size, size, dtype=torch.uint8)
+        return Batch(images, torch.rand(batch, objects, 4), torch.ones(batch, objects, dtype=torch.int64))
+
+
+def model_on_gpu(spec=LITE):
+    with torch.device("cuda"):
+        return SSD(spec, Shapes.classes)
+
+
+def waits_of_steps(spec=LITE, objective=training_loss, **recipe):
+    """Waits of the first two training steps; the first makes the optimiser's state."""
+    with FakeTensorMode():
+        model, batch = model_on_gpu(spec), on_gpu(size=spec.image_size)
+        recipe = Recipe(steps=10, batch_size=2, **recipe)
+        optimiser = make_optimiser(model, recipe)
+        return [waits(train_step, model, model, optimiser, batch, step, recipe, objective) for step in range(2)]
+
+
+@pytest.mark.parametrize("varied", ["paper", "mirror", "none", "distort", "expand+crop"])
+def test_in_a_training_step_the_host_waits_for_nothing(varied, no_gpu):
+    """Augmentation, network, matching, loss, backward pass, clipping and optimiser; the noise is sent from the host."""
+    assert waits_of_steps(optimiser="adamw", clip_norm=10, augment=varied) == [[], []]
+
+
+def test_in_a_training_step_of_ssd300_the_host_waits_for_nothing(no_gpu):
+    assert waits_of_steps(SSD300_VOC, augment="paper") == [[], []]
+
+
+def test_the_backward_pass_of_these_steps_gives_autograds_own_gradients():
+    torch.manual_seed(0)
+    model, norm, gradients = SSD(LITE, Shapes.classes), L2Norm(3), []
+    parameters = [*model.parameters(), *norm.parameters()]
+    for by in (Tensor.backward, backward):
+        for p in parameters:
+            p.grad = None
+        logits, offsets = model(norm(torch.ones(1, 3, 96, 96)))
+        by(logits.square().sum() + offsets.sum() * logits.mean())
+        gradients.append([p.grad for p in parameters])
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def item(loss):
+    loss.total.item()
+
+
+def constants(loss):
+    loss.total.new_tensor([1.0, 2.0])
+
+
+def mask(loss):
+    loss.total.expand(2)[loss.total.expand(2) > 0]
+
+
+@pytest.mark.parametrize(
+    "careless, found", [(item, "_local_scalar_dense"), (constants, "copy to the GPU"), (mask, "mask as an index")]
+)
+def test_a_wait_that_slips_into_a_step_is_found(careless, found, no_gpu):
+    def objective(*args):
+        loss = training_loss(*args)
+        careless(loss)
+        return loss
+
+    assert [of_step[:1] for of_step in waits_of_steps(objective=objective)] == [[found], [found]]
+
+
+def test_noise_that_is_not_in_pinned_memory_is_found(monkeypatch, no_gpu):
+    monkeypatch.setattr(Tensor, "pin_memory", lambda noise: noise)
+    assert waits_of_steps() == [["copy to the GPU"]] * 2
+
+
+def numbers(*shape):
+    return torch.rand(shape, device="cuda")
+
+
+# What makes the host wait, given a 3 × 4 tensor on the GPU; and how it is found.
+WAITING = {
+    "item": (lambda x: x.sum().item(), "_local_scalar_dense"),
+    "if": (lambda x: 1 if x.sum() > 0 else 0, "_local_scalar_dense"),
+    "tolist": (lambda x: x.tolist(), "_local_scalar_dense"),
+    "a tensor of one number as an index": (lambda x: [1, 2, 3][x.sum().long() * 0], "_local_scalar_dense"),
+    "equal": (lambda x: torch.equal(x, x + 1), "equal"),
+    "nonzero": (lambda x: x.nonzero(), "nonzero"),
+    "where": (lambda x: torch.where(x > 0), "nonzero"),
+    "unique": (lambda x: x.unique(), "_unique2"),
+    "masked_select": (lambda x: x.masked_select(x > 0), "masked_select"),
+    "reading through a mask": (lambda x: x[x > 0], "mask as an index"),
+    "writing through a mask": (lambda x: x.__setitem__(x > 0, x[x > 0]), "mask as an index"),
+    "tensor": (lambda x: torch.tensor([1, 2], device=x.device), "copy to the GPU"),
+    "new_tensor": (lambda x: x.new_tensor([1, 2]), "copy to the GPU"),
+    "a list as an index": (lambda x: x[:, [2, 1, 0, 3]], "copy to the GPU"),
+    "an index on the host": (lambda x: x[torch.tensor([0, 1])], "copy to the GPU"),
+    "a choice on the host": (lambda x: torch.where(x > 0, x, torch.tensor(0.0)), "copy to the GPU"),
+    "to": (lambda x: torch.rand(3).to(x.device), "copy to the GPU"),
+    "copy_": (lambda x: x.copy_(torch.rand(3, 4)), "copy to the GPU"),
+    "cpu": (lambda x: x.cpu(), "copy to the host"),
+    "checked boxes": (lambda x: check_boxes(x), "_local_scalar_dense"),
+}
+# What looks similar, but needs no wait.
+FREE = {
+    "where with numbers": lambda x: torch.where(x > 0, 0, 1),
+    "masked_fill": lambda x: x.masked_fill(x > 0, 0),
+    "arange and full": lambda x: torch.arange(4, device=x.device) + torch.full((4,), 2, device=x.device),
+    "an index on the GPU": lambda x: x[torch.arange(2, device=x.device)],
+    "a single number on the host": lambda x: x + torch.tensor(1.0),
+    "stack": lambda x: torch.stack([x[:, 0], 1 - x[:, 1]], dim=1),
+    "from pinned memory": lambda x: torch.rand(3).pin_memory().to(x.device, non_blocking=True),
+    "to the host by itself": lambda x: x.to("cpu", non_blocking=True),
+}
+
+
+@pytest.mark.parametrize("way", WAITING)
+def test_every_way_to_make_the_host_wait_is_found(way, no_gpu):
+    function, found = WAITING[way]
+    with FakeTensorMode():
+        assert waits(function, numbers(3, 4))[0] == found
+
+
+@pytest.mark.parametrize("way", FREE)
+def test_what_needs_no_wait_is_not_taken_for_one(way, no_gpu):
+    with FakeTensorMode():
+        assert waits(FREE[way], numbers(3, 4)) == []
+
+
+def pieces():
+    """Every piece that works on whole batches, ready to be called."""
+    images, boxes, labels = on_gpu()
+    images, noise, defaults = images.float(), numbers(2, NOISE), numbers(100, 4)
+    augmented = (images, boxes, labels, noise, numbers(3, 1, 1), 96)
+    target_labels = torch.ones(2, 100, dtype=torch.int64, device="cuda")
+    loss = partial(multibox_loss, numbers(2, 100, 3), numbers(2, 100, 4), target_labels, numbers(2, 100, 4))
+    yield "iou", partial(iou, boxes, boxes)
+    yield from ((f"augment: {part}", partial(augment_batch, *augmented, (part,))) for part in PARTS)
+    yield "augment_by_parts", partial(augment_by_parts, *augmented)
+    yield "mirror_batch", partial(mirror_batch, *augmented[:4])
+    yield "match", partial(match, defaults, boxes, labels)
+    yield "match without objects", partial(match, defaults, boxes[:, :0], labels[:, :0])
+    yield "encode", partial(encode, numbers(2, 100, 4), defaults)
+    yield "decode", partial(decode, numbers(2, 100, 4), defaults)
+    yield "loss with mining", partial(loss, hard_negatives)
+    yield "loss without mining", partial(loss, all_negatives)
+
+
+def test_no_piece_makes_the_host_wait(no_gpu):
+    with FakeTensorMode():
+        assert {name: found for name, piece in pieces() if (found := waits(piece))} == {}
+
+
+LOOKS = ["equal", "_local_scalar_dense"]  # has suppression ended? do enough survive?
+
+
+def test_post_processing_on_a_gpu_looks_twice_whatever_the_batch(no_gpu):
+    """If eight rounds of suppression are enough, and the best thousand candidates; else again, for each eight more."""
+    with FakeTensorMode():
+        boxes, labels = numbers(2, 50, 4), torch.ones(2, 50, dtype=torch.int64, device="cuda")
+        assert waits(suppress_at_once, boxes, labels) == LOOKS[:1]
+        for images in (1, 8):
+            inputs = (numbers(images, 8732, 21), numbers(images, 8732, 4), numbers(8732, 4), SSD300_VOC)
+            assert waits(postprocess, *inputs) == LOOKS
+
+
+def test_detection_waits_for_its_looks_and_once_for_the_answers(no_gpu):
+    """Pictures come from wherever the caller has them, so sending them is not counted."""
+    with FakeTensorMode():
+        model, images = model_on_gpu(), [torch.zeros(3, 60, 80, dtype=torch.uint8)] * 3
+        found = [wait for wait in waits(detect, model, images) if wait != "copy to the GPU"]
+    assert found == [*LOOKS, "_local_scalar_dense"]
+
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+@contextmanager
+def watched():
+    """PyTorch's own watch: inside, a wait is an error. It does not see copies from memory that is not pinned."""
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(0)
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("varied", ["paper", "mirror", "none"])
+@pytest.mark.parametrize("spec, optimiser", [(LITE, "adamw"), (SSD300_VOC, "sgd")], ids=["lite", "ssd300"])
+def test_pytorch_finds_no_wait_in_training_steps_on_a_gpu(spec, optimiser, varied, precision):
+    torch.manual_seed(0)
+    model = SSD(spec, Shapes.classes).to("cuda", memory_format=torch.channels_last)
+    recipe = Recipe(10, batch_size=4, optimiser=optimiser, augment=varied, precision=precision, clip_norm=10)
+    scenes, optimiser = Shapes(4, 0, spec.image_size), make_optimiser(model, recipe)
+    batch = Batch(*(x.pin_memory() for x in collate([scenes[i] for i in range(4)])))
+    torch.cuda.synchronize()
+    with watched():
+        for step in range(3):
+            loss, length = train_step(model, model, optimiser, batch.to(torch.device("cuda")), step, recipe)
+    assert loss.total.isfinite()
+    assert length > 0
+
+
+@needs_gpu
+@pytest.mark.parametrize("way", WAITING)
+def test_pytorch_too_finds_every_wait(way):
+    x = numbers(3, 4)
+    with watched(), pytest.raises(RuntimeError, match="synchronizing"):
+        WAITING[way][0](x)
+
+
+@needs_gpu
+@pytest.mark.parametrize("way", FREE)
+def test_pytorch_too_finds_no_wait_where_none_is_needed(way):
+    x = numbers(3, 4)
+    with watched():
+        FREE[way](x)
+
+
+@needs_gpu
+def test_detection_on_a_gpu_finds_what_it_finds_on_a_cpu(monkeypatch):
+    """Within rounding: the order of the sums differs."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch.manual_seed(0)
+    model = SSD(LITE, Shapes.classes)
+    images = [Shapes(4, 0, 200)[i].image for i in range(4)]
+    expected = detect(model, images, score_threshold=0.5)
+    for ours, theirs in zip(detect(model.to("cuda"), images, score_threshold=0.5), expected):
+        assert {x.device.type for x in ours} == {"cpu"}
+        assert len(theirs.boxes) > 0
+        assert len(ours.boxes) == pytest.approx(len(theirs.boxes), abs=2)
+        # Each has its like there, of the same label; one in fifty may fall on the other side of a threshold.
+        alike = (iou(ours.boxes, theirs.boxes) > 0.99) & (ours.labels[:, None] == theirs.labels)
+        alike &= (ours.scores[:, None] - theirs.scores).abs() < 1e-2
+        assert alike.any(dim=1).float().mean() >= 0.98

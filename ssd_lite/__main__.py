@@ -45,6 +45,7 @@ MODEL_HELP = (
     "lite: small, minutes on two CPU cores. lite300: the same at 300 pixels, with a recipe for minutes on a GPU. "
     "ssd300, ssd512: the paper's, with VGG16"
 )
+PRECISION_HELP = "in which the network computes; bf16 pays where the processor has it"
 WEIGHTS_HELP = (
     "a run's folder, a .safetensors file, torchvision's SSD300 as a .pth file, or coco for torchvision's weights "
     "(136 MB, downloaded at need). By default the newest run below runs/"
@@ -207,7 +208,7 @@ def evaluate_command(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--data {args.data} has the classes {', '.join(data.classes)}; the model knows {', '.join(model.classes)}"
         )
-    evaluation = measure(model, data.test, method=args.method, coco=args.coco)
+    evaluation = measure(model, data.test, method=args.method, coco=args.coco, precision=args.precision)
     print(f"{model.spec.name}, {evaluation.images} pictures, {evaluation.objects} objects")
     print(evaluation.table())
 
@@ -219,7 +220,7 @@ def detect_command(args: argparse.Namespace) -> None:
     results, taken = {}, {path.resolve() for path in args.images}  # a drawing never replaces a picture
     for path in args.images:
         image = read_image(path)
-        [found] = detect(model, [image])
+        [found] = detect(model, [image], precision=args.precision)
         target, number = args.out / f"{path.stem}.png", 0
         while target.resolve() in taken:
             number += 1
@@ -304,6 +305,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("--weights", help=WEIGHTS_HELP)
     added.add_argument("--method", choices=("area", "11-point"), default="area", help="11-point is VOC 2007's")
     added.add_argument("--coco", action="store_true", help="also COCO's six figures; takes longer")
+    added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help=PRECISION_HELP)
 
     added = command(
         "detect",
@@ -314,6 +316,7 @@ def make_parser() -> argparse.ArgumentParser:
     added.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
     added.add_argument("--weights", help=WEIGHTS_HELP)
     added.add_argument("--threshold", type=float, default=0.5, help="smallest score that is drawn and listed")
+    added.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help=PRECISION_HELP)
     added.add_argument("--out", type=Path, default=Path("detections"), help="folder for drawings and detections.json")
     return parser
 

@@ -164,12 +164,19 @@ def evaluate(
     )
 
 
-def measure(model: SSD, data: Dataset, batch_size: int = 32, method: str = "area", coco: bool = False) -> Evaluation:
+def measure(
+    model: SSD,
+    data: Dataset,
+    batch_size: int = 32,
+    method: str = "area",
+    coco: bool = False,
+    precision: str = "fp32",
+) -> Evaluation:
     """:func:`evaluate` a model on a data set of :class:`~ssd_lite.data.Sample`, in batches."""
     found, real = [], []
     for start in range(0, len(data), batch_size):
         samples = [data[i] for i in range(start, min(start + batch_size, len(data)))]
-        found += detect(model, [sample.image for sample in samples])
+        found += detect(model, [sample.image for sample in samples], precision=precision)
         real += [objects(sample) for sample in samples]
     return evaluate(found, real, model.classes, method, coco)
 

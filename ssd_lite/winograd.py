@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -65,6 +66,7 @@ class Convolution(torch.autograd.Function):
         return y[:, :, : x.shape[2], : x.shape[3]].clone(memory_format=torch.channels_last)
 
     @staticmethod
+    @once_differentiable
     def backward(context, gradient):
         x, weights = context.saved_tensors
         tiles = tiles_of(x)

@@ -185,6 +185,17 @@ def test_detect_writes_drawings_and_a_list(tmp_path, capsys):
     assert f"{paths[0]}: {len(results[str(paths[0])]['detections'])} objects, drawn in" in capsys.readouterr().out
 
 
+def test_detection_and_evaluation_compute_in_bf16_where_it_is_asked_for(tmp_path, capsys):
+    plain().save(tmp_path / "a.png")
+    weights, found = a_model(tmp_path / "m.safetensors"), {}
+    for precision in ("fp32", "bf16"):
+        command("detect", "a.png", "--weights", weights, "--threshold", 0, "--out", precision, "--precision", precision)
+        results = json.loads((tmp_path / precision / "detections.json").read_text())
+        found[precision] = [d["score"] for d in results["a.png"]["detections"]]
+    assert found["fp32"] != found["bf16"]
+    assert found["fp32"] == pytest.approx(found["bf16"], abs=0.02)
+
+
 def test_detect_never_writes_over_the_picture_it_looks_at(tmp_path):
     plain().save(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()

@@ -1,4 +1,4 @@
-"""Appendix F, made from the package: what autodoc does not see in its source, and the help of its commands.
+"""Appendix G, made from the package: what autodoc does not see in its source, and the help of its commands.
 
 A signature is shown as it stands in the source, shapes and defaults included; a comment behind a field or a parameter
 is its documentation; and a constant is its own source.
@@ -161,9 +161,10 @@ def only_methods(app, what, name, thing, skip, options):
 
 
 def chapter_as_link(app, what, name, thing, options, lines):
-    """ "Chapter 3" at the head of a module's docstring leads there, as soon as there is such a chapter."""
-    found = re.match(r"Chapter (\d+)", lines[0]) if what == "module" and lines else None
-    for chapter in sorted(Path(app.srcdir).glob(f"chapters/{int(found[1]):02}_*")) if found else ():
+    """ "Chapter 3" or "Appendix F" at the head of a module's docstring leads there, as soon as there is such a page."""
+    found = re.match(r"Chapter (\d+)|Appendix ([A-Z])", lines[0]) if what == "module" and lines else None
+    start = found and (found[2] or f"{int(found[1]):02}").lower()
+    for chapter in sorted(Path(app.srcdir).glob(f"chapters/{start}_*")) if found else ():
         lines[0] = f":doc:`{found[0]} </chapters/{chapter.stem}>`{lines[0][found.end() :]}"
         break
 

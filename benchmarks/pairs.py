@@ -248,8 +248,8 @@ class Photographs(Dataset):
 
 
 def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
-    """Photographs in memory to normalised training pictures: the paper's augmentation, ours and that of torchvision's
-    reference recipe for SSD, picture by picture.
+    """Photographs in memory to training pictures, not yet normalised: the paper's augmentation, ours and that of
+    torchvision's reference recipe for SSD, picture by picture.
 
     Ours begins by warping each picture to the network's size; with ``kept`` that has been done in an earlier epoch, for
     :func:`~ssd_lite.train.fit` keeps what it has read. Theirs crops first, so it warps anew every time.
@@ -265,8 +265,7 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
             v2.RandomHorizontalFlip(),
             v2.SanitizeBoundingBoxes(),
             v2.Resize((300, 300), antialias=True),
-            v2.ToDtype(torch.float32, scale=True),
-            v2.Normalize((0.485, 0.456, 0.406), (1 / 255,) * 3),
+            v2.ToDtype(torch.float32),
         ]
     )
 
@@ -282,6 +281,6 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
 
     def we():
         seen = collate([resized[i] for i in range(batch)]).to(device)
-        return augment_by_parts(seen.images.float(), seen.boxes, seen.labels, noise, mean, 300)[0] - mean
+        return augment_by_parts(*seen, noise, mean, 300)
 
     return Pair(we, they)

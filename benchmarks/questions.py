@@ -1,6 +1,7 @@
 """The questions: who is faster, by how much, how does the cost grow, what is counted, and is the result as good."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,8 +25,8 @@ def precisions(device: torch.device) -> list[str]:
     return ["fp32", "bf16"] if machine.has_bf16(device) else ["fp32"]
 
 
-def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, pairs.Pair]]:
-    """Every contest: what it is, for how many images, and the two. Made one by one, for the memory's sake."""
+def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, Callable[[], pairs.Pair]]]:
+    """Every contest: what it is, for how many images, and how to make the two."""
     batches = (1,) if quick else (1, 8, 32)
     few = 2 if quick else 8
     for classes in (21, 91):
@@ -33,35 +34,39 @@ def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, pai
         defaults = ours.default_boxes
         for kind in ("trained", "early", "flat"):
             about = {"what": "post-processing", "classes": classes, "scores": kind, "batch": few}
-            yield about, few, pairs.postprocessing(theirs, kind, defaults, few, classes)
+            yield about, few, partial(pairs.postprocessing, theirs, kind, defaults, few, classes)
         about = {"what": "matching and loss", "classes": classes, "batch": few}
-        yield about, few, pairs.matching_and_loss(theirs, pairs.scenes(few), defaults, classes)
-    yield {"what": "preprocessing", "batch": few}, few, pairs.preprocessing(ours, theirs, few)
-    yield {"what": "default boxes", "batch": few}, 1, pairs.default_boxes(theirs, few, device)
+        yield about, few, partial(pairs.matching_and_loss, theirs, pairs.scenes(few), defaults, classes)
+    yield {"what": "preprocessing", "batch": few}, few, partial(pairs.preprocessing, ours, theirs, few)
+    yield {"what": "default boxes", "batch": few}, 1, partial(pairs.default_boxes, theirs, few, device)
     for precision in precisions(device):
         for batch in (*batches, 128) if device.type == "cuda" else batches:
             about = {"what": "network", "batch": batch, "precision": precision}
-            yield about, batch, pairs.network(ours, theirs, batch, precision)
+            yield about, batch, partial(pairs.network, ours, theirs, batch, precision)
         for batch in batches:
             about = {"what": "detection", "batch": batch, "precision": precision}
-            yield about, batch, pairs.detection(ours, theirs, batch, precision)
+            yield about, batch, partial(pairs.detection, ours, theirs, batch, precision)
         batch = 1 if quick else 32 if device.type == "cuda" else 8
         about = {"what": "training step", "batch": batch, "precision": precision}
-        yield about, batch, pairs.training_step(batch, device, precision)
+        yield about, batch, partial(pairs.training_step, batch, device, precision)
     many, threads = 2 if quick else 32, torch.get_num_threads()
     if device.type == "cpu":
         torch.set_num_threads(1)  # by the core: with more of them, more processes read pictures
     for what, kept in {"augmentation": False, "augmentation, pictures kept": True}.items():
         about = {"what": what, "batch": many, "threads": torch.get_num_threads()}
-        yield about, many, pairs.augmentation(many, device, kept)
+        yield about, many, partial(pairs.augmentation, many, device, kept)
     torch.set_num_threads(threads)
 
 
-def contests(device: torch.device, rounds: int, quick: bool) -> list[dict]:
-    """Seconds an image, ours and theirs, and the ratios."""
+def contests(device: torch.device, rounds: int, quick: bool, only: str = "", known: Sequence[dict] = ()) -> list[dict]:
+    """Seconds an image, ours and theirs, and the ratios. With ``only``, contests of that name; others stay as known."""
     found = []
     tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  its middle half")
-    for about, images, pair in tqdm(entrants(device, quick), desc="contests", unit=" contests"):
+    for about, images, make in tqdm(entrants(device, quick), desc="contests", unit=" contests"):
+        if only not in about["what"]:
+            found += [contest for contest in known if about.items() <= contest.items()]
+            continue
+        pair = make()
         long = about["what"] in ("network", "detection", "training step") and about["batch"] > 1
         result = race(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
         for who in ("ours", "theirs"):

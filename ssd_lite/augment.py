@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from ssd_lite.boxes import iou
@@ -64,27 +64,26 @@ NUMBERS_AT_ONCE = 2**20  # of the pictures that a CPU works on: what its cache h
 
 
 def augment_by_parts(
-    images: Float[Tensor, "B 3 H W"],
+    images: UInt8[Tensor, "B 3 H W"],
     boxes: Float[Tensor, "B G 4"],
     labels: Int[Tensor, "B G"],
     noise: Float[Tensor, "B noise"],
     *how,
 ) -> tuple[Float[Tensor, "B 3 size size"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
-    """:func:`augment_batch`, by as many images at a time as a CPU's cache holds; on a GPU all at
-    once. Same arguments, same result."""
-    few = max(1, NUMBERS_AT_ONCE // max(images[:1].numel(), 1))
-    if images.device.type != "cpu" or len(images) <= few:
-        return augment_batch(images, boxes, labels, noise, *how)
+    """:func:`augment_batch` for pictures in bytes, by as many at a time as a CPU's cache holds;
+    on a GPU all at once. Otherwise the same arguments, and the same result."""
+    few = max(1, NUMBERS_AT_ONCE // max(images[:1].numel(), 1)) if images.device.type == "cpu" else len(images)
     shares = zip(*(x.split(few) for x in (images, boxes, labels, noise)))
-    return tuple(map(torch.cat, zip(*(augment_batch(*share, *how) for share in shares))))
+    done = [augment_batch(share[0].float(), *share[1:], *how) for share in shares]
+    return tuple(map(torch.cat, zip(*done))) if len(done) > 1 else done[0]
 
 
 def mirror_batch(
-    images: Float[Tensor, "B 3 H W"],
+    images: UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"],
     boxes: Float[Tensor, "B G 4"],
     labels: Int[Tensor, "B G"],
     noise: Float[Tensor, "B noise"],
-) -> tuple[Float[Tensor, "B 3 H W"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
+) -> tuple[UInt8[Tensor, "B 3 H W"] | Float[Tensor, "B 3 H W"], Float[Tensor, "B G 4"], Int[Tensor, "B G"]]:
     """Every second picture mirrored, and nothing else: for data that are plentiful. Arguments
     as for the whole."""
     mirrored = noise[:, -1:] < 0.5  # (B, 1)

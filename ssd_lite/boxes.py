@@ -27,8 +27,8 @@ def intersection(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Floa
     """Area that every box of ``a`` shares with every box of ``b``, both xyxy."""
     ax0, ay0, ax1, ay1 = a[..., :, None, :].unbind(-1)  # (*B, N, 1) each
     bx0, by0, bx1, by1 = b[..., None, :, :].unbind(-1)  # (*B, 1, M) each
-    width = (torch.minimum(ax1, bx1) - torch.maximum(ax0, bx0)).clamp(min=0)  # (*B, N, M)
-    height = (torch.minimum(ay1, by1) - torch.maximum(ay0, by0)).clamp(min=0)
+    width = torch.minimum(ax1, bx1).sub_(torch.maximum(ax0, bx0)).clamp_(min=0)  # (*B, N, M)
+    height = torch.minimum(ay1, by1).sub_(torch.maximum(ay0, by0)).clamp_(min=0)
     return width * height  # (*B, N, M)
 
 
@@ -38,7 +38,7 @@ def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor,
     Two boxes without area have IoU 0, not 0/0. The paper (section 2.2) calls it Jaccard overlap.
     """
     shared = intersection(a, b)  # (*B, N, M)
-    union = area(a)[..., :, None] + area(b)[..., None, :] - shared
+    union = (area(a)[..., :, None] + area(b)[..., None, :]).sub_(shared)
     return torch.where(union > 0, shared / union, 0)
 
 

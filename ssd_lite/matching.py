@@ -59,7 +59,7 @@ def assign(
     if boxes.shape[1] == 0:
         return labels.new_full((len(boxes), len(default_boxes)), -1)
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
-    overlap = torch.where(labels[:, :, None] > 0, overlap, -1)
+    overlap.masked_fill_(labels[:, :, None] <= 0, -1)  # padding
 
     best, owner = overlap.max(dim=1)  # (B, A)
     owner = torch.where(best >= threshold, owner, -1)

@@ -139,7 +139,7 @@ def training_loss(
 
     ``network`` is ``model``, or ``model`` compiled or spread over processes.
     """
-    images, boxes, labels = batch.images.float(), batch.boxes, batch.labels
+    images, boxes, labels = batch
     parts = parts_of(recipe.augment)
     if parts == ("mirror",):  # nothing to warp
         images, boxes, labels = mirror_batch(images, boxes, labels, noise)

@@ -119,10 +119,12 @@ def test_both_make_8732_default_boxes(models):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_augmentation_makes_normalised_pictures(kept):
+def test_augmentation_makes_training_pictures(kept):
     pair = pairs.augmentation(2, CPU, kept)
-    assert pair.ours().shape == (2, 3, 300, 300)
-    assert -130 < pair.ours().mean() < 130
+    images, _, labels = pair.ours()
+    assert images.shape == (2, 3, 300, 300)
+    assert 0 <= images.min() < images.max() <= 255
+    assert len(labels) == 2
     pair.theirs()
 
 
@@ -159,9 +161,21 @@ def test_memory_is_measured_in_a_process_of_its_own():
         assert 3 * weights < found["bytes"] < 30 * weights  # weights, gradients, momentum; and activations
 
 
+def test_some_contests_alone_keep_the_others_records(monkeypatch):
+    monkeypatch.setattr(timing, "ENOUGH", 0)
+    known = [{"what": "preprocessing", "batch": 2, "ratio": "as it was"}, {"what": "preprocessing", "batch": 8}]
+    found = questions.contests(CPU, 1, quick=True, only="default", known=known)
+    assert [contest["what"] for contest in found] == ["preprocessing", "default boxes"]
+    assert found[0] == known[0]
+    assert found[1]["ratio"]["median"] > 0
+
+
 def test_every_contest_and_curve_can_be_asked(monkeypatch):
-    """All of them are made, at their small size; a few are run."""
-    seen = {about["what"] for about, _, _ in questions.entrants(CPU, quick=True)}
+    """All contests are made, at their small size, and all points of the curves are run."""
+    entrants = list(questions.entrants(CPU, quick=True))
+    seen = {about["what"] for about, _, _ in entrants}
+    for _, _, make in entrants:
+        assert isinstance(make(), pairs.Pair)
     assert seen >= {"network", "detection", "training step", "matching and loss", "post-processing", "preprocessing"}
     assert seen >= {"default boxes", "augmentation", "augmentation, pictures kept"}
     threads = torch.get_num_threads()

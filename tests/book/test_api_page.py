@@ -1,4 +1,4 @@
-"""Appendix F says of the package what its source says: all of it, once, and nothing else."""
+"""Appendix G says of the package what its source says: all of it, once, and nothing else."""
 
 import ast
 import os
@@ -72,7 +72,8 @@ def chapter_of(module):
 def test_every_module_is_listed_in_reading_order():
     listed = re.findall(r"^\.\. automodule:: ssd_lite\.([\w.]+)$", (ROOT / "api.md").read_text(encoding="utf-8"), re.M)
     assert sorted(listed) == list(TREES), "each module needs a section in api.md, with its automodule"
-    order = [("." in module, chapter_of(module)) for module in listed]  # explorers stand on top
+    taught = [module for module in listed if not WORDS[module].startswith("Appendix")]  # that stands before its use
+    order = [("." in module, chapter_of(module)) for module in taught]  # explorers stand on top
     assert order == sorted(order)
 
 

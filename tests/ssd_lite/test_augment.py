@@ -85,14 +85,15 @@ def test_an_image_is_augmented_as_if_it_were_alone():
 def test_by_parts_or_at_once_the_result_is_the_same(images_at_once, monkeypatch):
     inputs, noise = scenes(8), random(8, NOISE)
     monkeypatch.setattr(augment, "NUMBERS_AT_ONCE", images_at_once * inputs[0][0].numel())
-    by_parts = augment_by_parts(*inputs, noise, MEAN, SIZE, PARTS)
-    for a, b in zip(by_parts, augment_batch(*inputs, noise, MEAN, SIZE), strict=True):
+    by_parts = augment_by_parts(inputs[0].byte(), *inputs[1:], noise, MEAN, SIZE, PARTS)
+    at_once = augment_batch(inputs[0].byte().float(), *inputs[1:], noise, MEAN, SIZE)
+    for a, b in zip(by_parts, at_once, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)  # of grey levels
 
 
 def test_a_batch_of_no_images_by_parts():
     inputs, noise = scenes(1), random(1, NOISE)
-    images, boxes, labels = augment_by_parts(*(x[:0] for x in inputs), noise[:0], MEAN, SIZE)
+    images, boxes, labels = augment_by_parts(inputs[0][:0].byte(), *(x[:0] for x in inputs[1:]), noise[:0], MEAN, SIZE)
     assert (len(images), len(boxes), len(labels)) == (0, 0, 0)
 
 

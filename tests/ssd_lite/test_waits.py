@@ -267,7 +267,7 @@ def pieces():
     loss = partial(multibox_loss, numbers(2, 100, 3), numbers(2, 100, 4), target_labels, numbers(2, 100, 4))
     yield "iou", partial(iou, boxes, boxes)
     yield from ((f"augment: {part}", partial(augment_batch, *augmented, (part,))) for part in PARTS)
-    yield "augment_by_parts", partial(augment_by_parts, *augmented)
+    yield "augment_by_parts", partial(augment_by_parts, augmented[0].byte(), *augmented[1:])
     yield "mirror_batch", partial(mirror_batch, *augmented[:4])
     yield "match", partial(match, defaults, boxes, labels)
     yield "match without objects", partial(match, defaults, boxes[:, :0], labels[:, :0])

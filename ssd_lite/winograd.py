@@ -105,16 +105,16 @@ def product_weights(weight: Float[Tensor, "O C 3 3"]) -> Float[Tensor, "36 C O"]
     """What the products multiply with. Kept for a parameter as long as it stays as it is, while nothing is learnt."""
     keep = isinstance(weight, nn.Parameter) and not (torch.is_grad_enabled() or weight.is_inference())
     state = keep and (weight._version, weight.data_ptr())
-    if keep and weight in kept and kept[weight][0] == state:
-        return kept[weight][1]
+    if keep and weight in _kept and _kept[weight][0] == state:
+        return _kept[weight][1]
     values = both_ways(FROM_WEIGHT, weight) @ weight.detach().permute(2, 3, 1, 0).reshape(9, -1)  # (36, C·O)
     values = values.view(36, weight.shape[1], weight.shape[0])
     if keep:
-        kept[weight] = (state, values)
+        _kept[weight] = (state, values)
     return values
 
 
-kept = WeakTensorKeyDictionary()  # four times the memory of the weights themselves
+_kept = WeakTensorKeyDictionary()  # four times the memory of the weights themselves
 
 
 def tiles_of(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "6 6 B down across C"]:

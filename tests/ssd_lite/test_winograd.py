@@ -117,14 +117,14 @@ def test_what_detection_keeps_follows_the_parameter():
     layer, x = nn.Conv2d(128, 128, 3, padding=1), torch.randn(1, 128, 20, 20)
     with torch.no_grad(), Winograd():
         before, again = layer(x), layer(x)
-        first = winograd.kept[layer.weight][1]
+        first = winograd._kept[layer.weight][1]
         assert torch.equal(before, again)
         assert winograd.product_weights(layer.weight) is first
         layer.weight.mul_(2)  # as an optimiser or load_state_dict would change it
         torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3)
         layer.weight.data = torch.randn_like(layer.weight)
         torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-2)
-    held = weakref.ref(winograd.kept[layer.weight][1])
+    held = weakref.ref(winograd._kept[layer.weight][1])
     del layer, first
     gc.collect()
     assert held() is None

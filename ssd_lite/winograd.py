@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
-# F(4, 3) of Lavin and Gray (2015): three weights along six numbers give four results, by six products.
+# F(4, 3) of Lavin and Gray (2016): three weights along six numbers give four results, by six products.
 FROM_INPUT = (
     (4, 0, -5, 0, 1, 0),
     (0, -4, -4, 1, 1, 0),

@@ -1,6 +1,8 @@
 """What the machine is, and what it could do at best: matrix products, and bytes moved."""
 
 import platform
+import re
+import shutil
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -13,12 +15,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.timing import once
 
+HOUSE = Path(__file__).parent.parent
+
 
 def describe(device: torch.device) -> dict:
     """Names and versions, for the record."""
-    cpuinfo = Path("/proc/cpuinfo")
-    models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
+    models = re.findall(r"^model name\s*: (.+)", cpuinfo(), re.M)
     return {
         "device": device.type,
         "processor": models[0] if models else platform.processor(),
@@ -29,16 +31,29 @@ def describe(device: torch.device) -> dict:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "torchvision": version("torchvision"),
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
     }
+
+
+def cpuinfo() -> str:
+    """What Linux knows of the processor; nothing elsewhere."""
+    path = Path("/proc/cpuinfo")
+    return path.read_text() if path.exists() else ""
+
+
+def commit() -> str | None:
+    """Of the code that is measured, if it is a clone and git is there."""
+    if not shutil.which("git"):
+        return None
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HOUSE)
+    return found.stdout.strip() or None
 
 
 def has_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies in bfloat16, and does not only pretend to."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and any(flag in cpuinfo.read_text() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+    return any(flag in cpuinfo() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 
 def limits(device: torch.device, rounds: int) -> dict[str, float]:

@@ -61,7 +61,22 @@ def test_the_machine_is_named():
     about = machine.describe(CPU)
     assert about["torch"] == torch.__version__
     assert about["threads"] == torch.get_num_threads()
-    assert about["commit"] or not (HOUSE / ".git").exists()
+    assert about["processor"]
+
+
+def test_the_machine_is_named_where_neither_linux_nor_git_is(monkeypatch):
+    monkeypatch.setattr(machine, "cpuinfo", lambda: "")
+    monkeypatch.setattr(machine.shutil, "which", lambda name: None)
+    about = machine.describe(CPU)
+    assert about["commit"] is None
+    assert about["bf16"] is False
+
+
+@pytest.mark.parametrize(("flags", "found"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 fma", False)])
+def test_bf16_is_looked_for_among_the_processors_flags(monkeypatch, flags, found):
+    monkeypatch.setattr(machine, "cpuinfo", lambda: f"model name\t: A Chip 9000\nflags\t\t: fpu {flags} sse")
+    about = machine.describe(CPU)
+    assert (about["bf16"], about["processor"]) == (found, "A Chip 9000")
 
 
 def test_networks_of_equal_weights_answer_in_the_same_form(models):

@@ -116,7 +116,7 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
         model, _, _ = read(found[0])
     else:
         model, _, _ = read(path)
-    return model.to(device, memory_format=torch.channels_last).eval()
+    return model.to(device).eval()
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:

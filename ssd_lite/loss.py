@@ -43,8 +43,12 @@ def multibox_loss(
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
-    scores = logits.float().flatten(0, 1)  # (B · A, C + 1)
-    cross_entropy = F.cross_entropy(scores, target_labels.flatten(), reduction="none").view_as(target_labels)  # (B, A)
+    scores = logits.float()
+    if scores.shape[2] < 16:  # the same numbers; the softmax is quicker along columns here, along rows below
+        cross_entropy = F.cross_entropy(scores.transpose(1, 2), target_labels, reduction="none")  # (B, A)
+    else:
+        by_row = F.cross_entropy(scores.flatten(0, 1), target_labels.flatten(), reduction="none")  # (B · A,)
+        cross_entropy = by_row.view_as(target_labels)  # (B, A)
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
 

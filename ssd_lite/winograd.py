@@ -102,19 +102,19 @@ def both_ways(matrix: tuple, like: Tensor) -> Float[Tensor, "results numbers"]:
 
 
 def product_weights(weight: Float[Tensor, "O C 3 3"]) -> Float[Tensor, "36 C O"]:
-    """What the products multiply with. Kept for a parameter as long as it stays as it is, while nothing is learnt."""
-    keep = isinstance(weight, nn.Parameter) and not (torch.is_grad_enabled() or weight.is_inference())
-    state = keep and (weight._version, weight.data_ptr())
-    if keep and weight in _kept and _kept[weight][0] == state:
+    """What the products multiply with. While nothing is learnt, it is kept until the parameter changes."""
+    keep = isinstance(weight, nn.Parameter) and not torch.is_grad_enabled()
+    if keep and weight in _kept and torch.equal(_kept[weight][0], weight):
         return _kept[weight][1]
     values = both_ways(FROM_WEIGHT, weight) @ weight.detach().permute(2, 3, 1, 0).reshape(9, -1)  # (36, C·O)
     values = values.view(36, weight.shape[1], weight.shape[0])
     if keep:
-        _kept[weight] = (state, values)
+        _kept[weight] = (weight.detach().clone(), values)
     return values
 
 
-_kept = WeakTensorKeyDictionary()  # four times the memory of the weights themselves
+# With a copy of the weights: fused optimisers change them, and no version counter tells.
+_kept = WeakTensorKeyDictionary()
 
 
 def tiles_of(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "6 6 B down across C"]:

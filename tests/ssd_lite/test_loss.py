@@ -208,3 +208,15 @@ def test_check_targets_names_what_has_the_wrong_shape_or_type(name, wrong):
 def test_check_targets_names_what_is_on_another_device(name):
     with pytest.raises(ValueError, match=f"^{name} is on meta, target_labels on cpu"):
         check_targets(**{**GOOD, name: GOOD[name].to("meta")})
+
+
+def test_few_classes_and_many_go_different_ways_to_the_same_loss():
+    """A class that is never likely changes nothing, but makes them many."""
+    labels = torch.randint(0, 15, (4, 50), generator=torch.Generator().manual_seed(0))
+    few = torch.randn(4, 50, 15, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    many = torch.nn.functional.pad(few, (0, 1), value=-1e9)
+    offsets = torch.zeros(4, 50, 4)
+    losses = [multibox_loss(logits, offsets, labels, offsets, hard_negatives) for logits in (few, many)]
+    torch.testing.assert_close(losses[0], losses[1])
+    gradients = [torch.autograd.grad(loss.total, few, retain_graph=True)[0] for loss in losses]
+    torch.testing.assert_close(*gradients)

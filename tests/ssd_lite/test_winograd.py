@@ -130,6 +130,19 @@ def test_what_detection_keeps_follows_the_parameter():
     assert held() is None
 
 
+@pytest.mark.parametrize("optimiser", [torch.optim.AdamW, torch.optim.SGD])
+def test_what_is_kept_follows_a_fused_optimiser_too(optimiser):
+    """It changes parameters behind the back of their version counter: detection would go on with the first weights."""
+    layer, x = nn.Conv2d(128, 128, 3, padding=1), torch.randn(1, 128, 20, 20)
+    fused = optimiser(layer.parameters(), lr=0.1, fused=True)
+    for _ in range(3):
+        with torch.inference_mode(), Winograd():
+            torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3)
+            assert layer.weight in winograd._kept
+        layer(x).square().mean().backward()
+        fused.step()
+
+
 def test_parameters_made_for_inference_only():
     with torch.inference_mode(), Winograd():
         layer, x = nn.Conv2d(128, 128, 3, padding=1), torch.randn(4, 128, 40, 40)

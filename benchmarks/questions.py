@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from statistics import median
 
 import torch
@@ -13,11 +12,10 @@ from benchmarks.timing import race
 from ssd_lite.checkpoint import load
 from ssd_lite.data import Shapes
 from ssd_lite.default_boxes import SSD300_VOC, SSD512_VOC, make_default_boxes
-from ssd_lite.metrics import evaluate, objects
-from ssd_lite.nms import detect
+from ssd_lite.metrics import measure
 from ssd_lite.winograd import arithmetic
 
-RECORDS = Path(__file__).parent.parent / "figures" / "records"
+RECORDS = machine.HOUSE / "figures" / "records"
 
 
 def precisions(device: torch.device) -> list[str]:
@@ -49,23 +47,22 @@ def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, Cal
         batch = 1 if quick else 32 if device.type == "cuda" else 8
         about = {"what": "training step", "batch": batch, "precision": precision}
         yield about, batch, partial(pairs.training_step, batch, device, precision)
-    many, threads = 2 if quick else 32, torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # by the core: with more of them, more processes read pictures
+    many = 2 if quick else 32
+    threads = 1 if device.type == "cpu" else torch.get_num_threads()  # by the core: more of them, more processes
     for what, kept in {"augmentation": False, "augmentation, pictures kept": True}.items():
-        about = {"what": what, "batch": many, "threads": torch.get_num_threads()}
+        about = {"what": what, "batch": many, "threads": threads}
         yield about, many, partial(pairs.augmentation, many, device, kept)
-    torch.set_num_threads(threads)
 
 
 def contests(device: torch.device, rounds: int, quick: bool, only: str = "", known: Sequence[dict] = ()) -> list[dict]:
     """Seconds an image, ours and theirs, and the ratios. With ``only``, contests of that name; others stay as known."""
-    found = []
+    found, threads = [], torch.get_num_threads()
     tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  its middle half")
     for about, images, make in tqdm(entrants(device, quick), desc="contests", unit=" contests"):
         if only not in about["what"]:
             found += [contest for contest in known if about.items() <= contest.items()]
             continue
+        torch.set_num_threads(about.get("threads", threads))
         pair = make()
         long = about["what"] in ("network", "detection", "training step") and about["batch"] > 1
         result = race(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
@@ -73,6 +70,7 @@ def contests(device: torch.device, rounds: int, quick: bool, only: str = "", kno
             result[who] = [seconds / images for seconds in result[who]]
         found.append(about | result | ({} if pair.same is None else {"same": pair.same}))
         tqdm.write(line(about, result))
+    torch.set_num_threads(threads)
     return found
 
 
@@ -136,10 +134,4 @@ def operations(device: torch.device) -> dict[str, dict]:
 def accuracy(device: torch.device, quick: bool) -> dict[str, float]:
     """mAP of the recorded small model on its held-out scenes, by precision, be it slow."""
     model, data = load(RECORDS / "shapes_lite_cpu.safetensors", device), Shapes(20 if quick else 500, 1)
-    samples = [data[i] for i in range(len(data))]
-    parts = [samples[i : i + 50] for i in range(0, len(samples), 50)]
-    found = {}
-    for precision in ("fp32", "bf16"):
-        detections = [d for part in parts for d in detect(model, [s.image for s in part], precision=precision)]
-        found[precision] = evaluate(detections, [objects(sample) for sample in samples], model.classes).map50
-    return found
+    return {precision: measure(model, data, precision=precision).map50 for precision in ("fp32", "bf16")}

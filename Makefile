@@ -43,16 +43,16 @@ test: lint  ## Check everything: style, package, notebooks (all are run) and the
 lint: $(VENV)/installed  ## Check style, and that the chapters show the package's own source
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/python chapters/sync.py --check
+	$(BIN)/python -m book.sync --check
 
 .PHONY: sync
 sync: $(VENV)/installed  ## Write the package's source into the chapters, and strip their outputs
-	$(BIN)/python chapters/sync.py
+	$(BIN)/python -m book.sync
 	$(if $(CHAPTERS),$(BIN)/nbstripout --keep-id $(CHAPTERS))
 
 .PHONY: figures
 figures: $(VENV)/installed  ## Draw the diagrams from the specs: figures/*.svg
-	PYTHONPATH=. $(BIN)/python figures/draw.py
+	$(BIN)/python -m figures.draw
 
 .PHONY: lock
 lock: $(BIN)/uv  ## Choose the newest versions that requirements.txt allows: requirements.lock

@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import machine, memory, questions
-from ssd_lite.train import choose_device
+from ssd_lite.distributed import choose_device
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import pairs
 from ssd_lite import default_boxes
-from ssd_lite.data import Shapes
+from ssd_lite.shapes import Shapes
 
 BATCHES = {"SSD300_VOC": (1, 2, 4, 8, 16), "SSD512_VOC": (1, 2, 4, 8)}
 ON_A_GPU = {"SSD300_VOC": (8, 16, 32, 64, 128), "SSD512_VOC": (4, 8, 16, 32)}

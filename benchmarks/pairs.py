@@ -14,17 +14,20 @@ from torchvision.transforms import v2
 
 from ssd_lite.augment import NOISE, augment_by_parts
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.checkpoint import from_torchvision
-from ssd_lite.data import Batch, Resized, Sample, Shapes, collate
-from ssd_lite.default_boxes import SSD300_TORCHVISION, SSD300_VOC, SSDSpec, make_default_boxes
+from ssd_lite.data import Batch, Resized, Sample, collate
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.detection import detect, postprocess
 from ssd_lite.encoding import encode
+from ssd_lite.fast.winograd import arithmetic
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.nms import detect, postprocess
-from ssd_lite.train import Recipe, make_optimiser, train_step
-from ssd_lite.winograd import arithmetic
+from ssd_lite.recipe import Recipe, make_optimiser
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import SSD300_TORCHVISION, SSD300_VOC, SSDSpec
+from ssd_lite.torchvision_weights import from_torchvision
+from ssd_lite.train import train_step
 
 HEIGHT, WIDTH = 375, 500  # of most photographs of PASCAL VOC
 

@@ -10,10 +10,11 @@ from tqdm import tqdm
 from benchmarks import machine, pairs
 from benchmarks.timing import race
 from ssd_lite.checkpoint import load
-from ssd_lite.data import Shapes
-from ssd_lite.default_boxes import SSD300_VOC, SSD512_VOC, make_default_boxes
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.fast.winograd import arithmetic
 from ssd_lite.metrics import measure
-from ssd_lite.winograd import arithmetic
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import SSD300_VOC, SSD512_VOC
 
 RECORDS = machine.HOUSE / "figures" / "records"
 

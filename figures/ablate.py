@@ -25,16 +25,21 @@ import torchvision
 from torch import nn
 from tqdm import tqdm
 
-from ssd_lite.__main__ import describe, number_or_none
+from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.checkpoint import write_atomically
-from ssd_lite.data import Resized, Shapes
-from ssd_lite.default_boxes import LITE, LITE_300, SSDSpec, make_default_boxes
+from ssd_lite.data import Resized
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.detection import Detections, detect
+from ssd_lite.distributed import choose_device, describe
 from ssd_lite.matching import match
 from ssd_lite.metrics import Evaluation, evaluate, measure, objects
-from ssd_lite.model import SSD, L2Norm
-from ssd_lite.nms import Detections, detect
-from ssd_lite.train import GPU_RECIPE, LITE_RECIPE, Recipe, choose_device, fit, training_loss
+from ssd_lite.model import SSD
+from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, Recipe
+from ssd_lite.runs import number_or_none
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE, LITE_300, SSDSpec
+from ssd_lite.train import fit, training_loss
 
 RECORDS = Path(__file__).parent / "records"
 MODELS = {  # spec, recipe, scenes to train on, and so few that augmentation must help

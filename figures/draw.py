@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ssd_lite.default_boxes import LITE, SSD300_VOC
-from ssd_lite.diagram import architecture
+from book.diagram import architecture
+from ssd_lite.spec import LITE, SSD300_VOC
 
 FOLDER = Path(__file__).parent
 

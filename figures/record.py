@@ -11,7 +11,6 @@ Weights, record, replay and a picture of detections are replaced together. What 
 
 import json
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,8 +18,10 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from book.replay import Replay
 from ssd_lite import detect, draw, load
-from ssd_lite.__main__ import open_data
+from ssd_lite.cli import choose_recipe, choose_spec, make_parser, train_command
+from ssd_lite.datasets import open_data
 
 RECORDS = Path(__file__).parent / "records"
 GPU_DATA = ("shapes", "bccd")
@@ -62,8 +63,11 @@ def main(what: str = "shapes", *options: str) -> None:
 
 def train(data: str, run: Path, *options: str) -> Path:
     """Train by the package's own command; returns the run's folder."""
-    command = [sys.executable, "-m", "ssd_lite", "train", "--data", data, "--out", str(run)]
-    subprocess.run([*command, *options], check=True)
+    args = make_parser().parse_args(["train", "--data", data, "--out", str(run), *options])
+    spec = choose_spec(args.model, data)
+    test = open_data(data, args.root, spec.image_size, args.download).test
+    watched = [test[i].image for i in range(min(6, len(test)))]
+    train_command(args, on_step=Replay(run / "replay.json", watched, choose_recipe(args).steps))
     return run
 
 

@@ -11,7 +11,7 @@ Three lines find the objects in a picture: load a model, detect, draw::
 
 from ssd_lite.checkpoint import load
 from ssd_lite.data import read_image
-from ssd_lite.nms import detect
-from ssd_lite.plot import draw
+from ssd_lite.detection import detect
+from ssd_lite.drawing import draw
 
 __all__ = ["detect", "draw", "load", "read_image"]

@@ -13,8 +13,8 @@ from torch.utils.data import Dataset
 
 from ssd_lite.boxes import area, check_boxes, intersection, iou
 from ssd_lite.data import Sample
+from ssd_lite.detection import Detections, detect
 from ssd_lite.model import SSD
-from ssd_lite.nms import Detections, detect
 
 COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 COCO_RECALLS = np.linspace(0, 1, 101)

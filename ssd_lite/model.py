@@ -1,4 +1,4 @@
-"""Chapter 7. The network: a base, extra layers, and two small convolutions on every map."""
+"""Chapter 7, second half. The network: a base, extra layers, and two small convolutions on every map."""
 
 from collections.abc import Sequence
 
@@ -7,104 +7,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ssd_lite.default_boxes import SSDSpec, make_default_boxes
-
-
-class L2Norm(nn.Module):
-    """Scale every pixel's vector to a learned length, 20 at first. Paper: section 3.1, after
-    ParseNet.
-
-    For conv4_3, whose activations in a trained VGG16 have another scale than the deeper maps'.
-    The small number stands *inside* the root: outside, the gradient at an all-zero pixel is NaN.
-    """
-
-    def __init__(self, channels: int, length: float = 20):
-        super().__init__()
-        self.weight = nn.Parameter(torch.full((channels,), float(length)))
-
-    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        scale = (x.float().square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()  # (B, 1, H, W), fp32 under autocast
-        return (x * scale * self.weight[:, None, None]).to(x.dtype)
-
-
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1):
-    """A convolution and its ReLU, as VGG16 has them."""
-    return [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.ReLU(inplace=True)]
-
-
-def normed_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
-    """A convolution, group normalisation and ReLU, as the lite model has them.
-
-    Groups, not batches: an image's activations never depend on its neighbours in the batch, in
-    training or after.
-    """
-    return [
-        nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False),
-        nn.GroupNorm(outputs // 8, outputs),
-        nn.ReLU(inplace=True),
-    ]
-
-
-class VGG16Base(nn.Module):
-    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalised) and fc7 (stride
-    16). Paper: section 3.
-
-    fc6 and fc7 are convolutions; fc6 is dilated, because pool5 no longer halves the map.
-    """
-
-    channels = (512, 1024)
-
-    def __init__(self):
-        super().__init__()
-        layers, inputs = [], 3
-        for outputs, count in ((64, 2), (128, 2), (256, 3), (512, 3)):
-            if layers:
-                layers += [nn.MaxPool2d(2, 2, ceil_mode=outputs == 512)]  # pool3 rounds up: 75 → 38
-            for _ in range(count):
-                layers += convolution(inputs, outputs, 3, padding=1)
-                inputs = outputs
-        self.conv4_3 = nn.Sequential(*layers)
-        self.norm = L2Norm(512)
-        self.fc7 = nn.Sequential(
-            nn.MaxPool2d(2, 2),
-            *(layer for _ in range(3) for layer in convolution(512, 512, 3, padding=1)),
-            nn.MaxPool2d(3, 1, 1),
-            *convolution(512, 1024, 3, padding=6, dilation=6),
-            *convolution(1024, 1024, 1),
-        )
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        conv4_3 = self.conv4_3(images)  # (B, 512, H/8, W/8)
-        return [self.norm(conv4_3), self.fc7(conv4_3)]  # (B, 1024, H/16, W/16)
-
-
-class LiteBase(nn.Module):
-    """A small base for small images, trainable from random weights in minutes. Maps: strides 4,
-    8 and 16.
-
-    The first convolution reads patches of 6 × 6 pixels, 4 apart: full resolution is where a CPU
-    would spend its time.
-    """
-
-    channels = (48, 64, 128)
-
-    def __init__(self):
-        super().__init__()
-        self.stride4 = nn.Sequential(
-            *normed_convolution(3, 32, 6, 4, 1),
-            *normed_convolution(32, 48, 3, 1, 1),
-            *normed_convolution(48, 48, 3, 1, 1),
-        )
-        self.stride8 = nn.Sequential(*normed_convolution(48, 64, 3, 2, 1), *normed_convolution(64, 64, 3, 1, 1))
-        self.stride16 = nn.Sequential(*normed_convolution(64, 128, 3, 2, 1), *normed_convolution(128, 128, 3, 1, 1))
-
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
-        stride4 = self.stride4(images)  # (B, 48, H/4, W/4)
-        stride8 = self.stride8(stride4)  # (B, 64, H/8, W/8)
-        return [stride4, stride8, self.stride16(stride8)]  # (B, 128, H/16, W/16)
-
-
-BASES = {"vgg16": (VGG16Base, convolution), "lite": (LiteBase, normed_convolution)}
+from ssd_lite.bases import BASES
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.spec import SSDSpec
 
 
 def both_heads(

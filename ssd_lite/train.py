@@ -1,130 +1,31 @@
-"""Chapter 11, second half. Training: all the pieces in one loop, on one device or several."""
+"""Chapter 11. Training: all the pieces in one loop."""
 
-import csv
-import math
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import NOISE, PARTS, augment_by_parts, mirror_batch, parts_of
-from ssd_lite.checkpoint import read, save, write_atomically
+from ssd_lite.augment import NOISE, augment_by_parts, mirror_batch, parts_of
+from ssd_lite.checkpoint import save
 from ssd_lite.data import Batch, Resized, batches, collate
+from ssd_lite.distributed import choose_device, join_processes, positives_per_process, rank, world_size
 from ssd_lite.encoding import encode
+from ssd_lite.fast.winograd import arithmetic
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.metrics import Evaluation, measure
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.winograd import arithmetic
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """All that decides how a model is trained, and with the data what its weights will be."""
-
-    steps: int
-    batch_size: int = 32  # of all processes together
-    optimiser: str = "sgd"  # or "adamw"
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: str = "multistep"  # ÷ 10 at each milestone; or "cosine", down to 0
-    milestones: tuple[float, ...] = (2 / 3, 5 / 6)  # in fractions of the steps
-    warmup: int = 0  # steps in which the learning rate climbs from 0
-    clip_norm: float = math.inf  # largest length of the gradient
-    augment: str = "paper"  # or "none", or some of its parts, joined: "distort+mirror"
-    threshold: float = 0.5  # matching
-    negative_ratio: float = 3  # mining
-    precision: str = "fp32"  # or "bf16": autocast of the network, boxes and loss stay fp32
-    compile: bool = False
-    seed: int = 0
-    evaluate_every: int = 1000
-    save_every: int = 500
-
-    def __post_init__(self):
-        allowed = {"optimiser": ("sgd", "adamw"), "schedule": ("multistep", "cosine"), "precision": ("fp32", "bf16")}
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise ValueError(f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "evaluate_every", "save_every"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        if not set(parts_of(self.augment)) <= set(PARTS):
-            raise ValueError(
-                f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got {self.augment!r}"
-            )
-        if self.seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
-
-
-PAPER = Recipe(steps=120_000, evaluate_every=5_000, save_every=1_000)  # VOC07+12, section 3.1 and the authors' code
-LITE_RECIPE = Recipe(  # drawn scenes: minutes on two CPU cores
-    steps=3_000,
-    batch_size=16,
-    optimiser="adamw",
-    learning_rate=2e-3,
-    weight_decay=0.01,
-    schedule="cosine",
-    warmup=100,
-    clip_norm=10,
-    augment="mirror",
-    evaluate_every=750,
-    save_every=375,
-)
-REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them many
-    LITE_RECIPE,
-    steps=1_000,
-    augment="paper",
-    evaluate_every=200,
-    save_every=100,
-)
-GPU_RECIPE = replace(  # minutes on one GPU
-    LITE_RECIPE,
-    steps=12_000,
-    batch_size=64,
-    warmup=500,
-    precision="bf16",
-    evaluate_every=3_000,
-    save_every=3_000,
-)
-
-
-def recipe_from(fields: Mapping[str, Any]) -> Recipe:
-    """A recipe from its JSON form, in which the tuple has become a list."""
-    return Recipe(**{**fields, "milestones": tuple(fields["milestones"])})
-
-
-def learning_rate(step: int, recipe: Recipe) -> float:
-    """Learning rate of a step, a function of its number alone."""
-    warm = min(1, (step + 1) / recipe.warmup) if recipe.warmup else 1
-    if recipe.schedule == "cosine":
-        return recipe.learning_rate * warm * (1 + math.cos(math.pi * step / recipe.steps)) / 2
-    return recipe.learning_rate * warm * 0.1 ** sum(step >= m * recipe.steps for m in recipe.milestones)
-
-
-def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD or AdamW. Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do."""
-    weights = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay, "factor": 1},
-        {"params": others, "weight_decay": 0, "factor": 2 if recipe.optimiser == "sgd" else 1},
-    ]
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+from ssd_lite.recipe import Recipe, learning_rate, make_optimiser
+from ssd_lite.runs import Log, numbers, resume, save_progress
 
 
 def training_loss(
@@ -161,60 +62,6 @@ def training_loss(
     )
 
 
-def positives_per_process(target_labels: Tensor) -> Tensor:
-    """The loss's normaliser: positives of the whole batch, at least 1, divided by the number of
-    processes.
-
-    DistributedDataParallel averages gradients over processes. Were each to divide by its own
-    positives, the mean of those quotients would not be the quotient of the whole batch; divided
-    by this, it is.
-    """
-    positives = (target_labels > 0).sum().float()
-    if dist.is_initialized():
-        dist.all_reduce(positives)
-    return positives.clamp(min=1) / world_size()
-
-
-def world_size() -> int:
-    """Number of processes that train together."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """This process's number among them; number 0 writes, speaks and evaluates."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def choose_device(name: torch.device | str | None = None) -> torch.device:
-    """The device asked for, or the best there is: cuda, mps, cpu. Each process under torchrun has its own GPU."""
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"device: {name!r} is unknown; try cuda, mps or cpu") from None
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
-    if not available.get(device.type, lambda: False)():
-        raise ValueError(f"device: {name!r} was asked for, but PyTorch finds none here; use cpu or leave it out")
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
-    return device
-
-
-def join_processes(device: torch.device) -> None:
-    """Under torchrun, make this process one of those that train together; alone, do nothing."""
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-
-
-def agree(value):
-    """Process 0's value, in every process."""
-    values = [value]
-    if dist.is_initialized():
-        dist.broadcast_object_list(values)
-    return values[0]
-
-
 def loader(data: Dataset, recipe: Recipe, start: int, workers: int, classes: int | None = None) -> Iterator[Batch]:
     """This process's share of every batch from step ``start`` on: every ``world_size``-th sample.
 
@@ -242,80 +89,6 @@ def noise_of(step: int, recipe: Recipe) -> Float[Tensor, "B noise"]:
     return torch.rand(recipe.batch_size, NOISE, generator=generator)[rank() :: world_size()]
 
 
-class Log:
-    """``log.csv``: one line for every look at the numbers, kept through interruptions."""
-
-    columns = (
-        *("step", "learning_rate", "loss", "classification", "localisation"),
-        *("gradient_norm", "images_per_second", "map50"),
-    )
-
-    def __init__(self, path: Path, step: int):
-        """Go on after ``step``: lines of later steps, and one that a kill has torn, are dropped."""
-        self.path = path
-        self.rows = [row for row in read_log(path) if row["step"] <= step]
-        lines = [",".join(self.columns)] + [self._line(row) for row in self.rows]
-        write_atomically(path, ("\n".join(lines) + "\n").encode())
-
-    def add(self, row: dict[str, float]) -> None:
-        """Append a line; a column that is missing stays empty."""
-        self.rows.append(row)
-        try:
-            with open(self.path, "a") as file:
-                file.write(self._line(row) + "\n")
-        except OSError as error:
-            raise OSError(f"{self.path}: cannot be written ({error.strerror}); make room, then resume") from None
-
-    def _line(self, row: dict[str, float]) -> str:
-        return ",".join(f"{row[name]:.6g}" if name in row else "" for name in self.columns)
-
-
-def read_log(path: str | Path) -> list[dict[str, float]]:
-    """The lines of a ``log.csv``, empty columns left out; none if there is no file."""
-    if not Path(path).exists():
-        return []
-    whole, _, _ = Path(path).read_text().rpartition("\n")  # what follows the last line's end has been torn by a kill
-    return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(whole.splitlines())]
-
-
-def save_progress(
-    run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, best: float
-) -> None:
-    """Write ``last.safetensors``: all that a resumed run needs."""
-    state = optimiser.state_dict()["state"]
-    extra = {f"optimiser.{i}.{name}": x for i, values in state.items() for name, x in values.items() if x is not None}
-    save(run / "last.safetensors", model, extra, step=step, best=best, recipe=asdict(recipe), torch=torch.__version__)
-
-
-def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Recipe) -> tuple[int, float]:
-    """Load ``last.safetensors``, if there is one, into model and optimiser. Returns its step and best mAP so far."""
-    path = run / "last.safetensors"
-    if not path.exists():
-        return 0, -1.0
-    saved, extra, about = read(path)
-    try:
-        recipe_then = recipe_from(about["recipe"])
-        step, best = about["step"], about["best"]
-    except (KeyError, TypeError):
-        raise ValueError(f"{path}: not left by a run, or by another version's; name another run folder") from None
-    for name, theirs, ours in (
-        ("spec", saved.spec, model.spec),
-        ("classes", saved.classes, model.classes),
-        ("recipe", recipe_then, recipe),
-    ):
-        if theirs != ours:
-            raise ValueError(f"{path}: was trained with {name} {theirs}, not {ours}; name another run folder")
-    model.load_state_dict(saved.state_dict())
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
-    state = {i: {} for i in range(len(parameters))}
-    for key, x in extra.items():
-        _, i, name = key.split(".")
-        like = parameters[int(i)]
-        state[int(i)][name] = torch.empty_like(like).copy_(x) if x.shape == like.shape else x
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    return step, best
-
-
 def train_step(
     network: nn.Module,
     model: SSD,
@@ -338,22 +111,6 @@ def train_step(
     length = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimiser.step()
     return loss, length
-
-
-def numbers(model: SSD, loss: MultiBoxLoss, length: Tensor, step: int, recipe: Recipe, run: Path) -> dict[str, float]:
-    """A step's numbers for the log, read from the device. Raises ``FloatingPointError`` if one is not a number."""
-    largest = torch.stack([p.detach().abs().max() for p in model.parameters()]).max()  # as the step has left them
-    values = torch.stack([loss.total, loss.classification, loss.localisation, length, largest]).tolist()
-    row = dict(zip(("loss", "classification", "localisation", "gradient_norm"), values))
-    row = {"step": step, "learning_rate": learning_rate(step - 1, recipe), **row}
-    if not all(map(math.isfinite, values)):
-        path = run / "last.safetensors"
-        saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved yet"
-        raise FloatingPointError(
-            f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the "
-            f"warm-up or clip the gradient, and look at the data; {saved}"
-        )
-    return row
 
 
 def fit(
@@ -383,7 +140,7 @@ def fit(
         workers: processes that read pictures; with 0 this one reads them, and keeps them in memory once read.
         after_evaluation: called with the step and the result of each evaluation.
         watch: called with the step and the model before the first step and after each, as
-            :class:`ssd_lite.replay.Replay` is.
+            :class:`book.replay.Replay` is.
         objective: what a step makes smaller, called as :func:`training_loss` is; experiments put their own here.
 
     Returns:

@@ -6,20 +6,21 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-import oracles
 import pytest
 import torch
-from scenes import folder_of_scenes
 
+from book.replay import read_replay
 from figures import record
 from figures.ablate import MODELS, fewer_maps, match_by_threshold, match_overwriting, variants
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.checkpoint import load
-from ssd_lite.data import Shapes
-from ssd_lite.default_boxes import LITE, LITE_300, make_default_boxes
+from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.matching import match
 from ssd_lite.model import SSD
-from ssd_lite.replay import read_replay
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE, LITE_300
+from tests.helpers import oracles
+from tests.helpers.scenes import folder_of_scenes
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "figures" / "records"

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 import ssd_lite
-from ssd_lite.__main__ import make_parser
+from ssd_lite.cli import make_parser
 
 ROOT = Path(__file__).parents[2]
+SITE = ROOT / "book" / "site"
 HOUSE = Path(ssd_lite.__file__).parent
 FILES = {".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in HOUSE.rglob("*.py")}
 SOURCES = {name: path.read_text(encoding="utf-8") for name, path in FILES.items() if not name.endswith("__")}
@@ -31,19 +32,19 @@ def page(tmp_path_factory):
     (folder / "chapters").mkdir()
     for chapter in CHAPTERS:
         (folder / "chapters" / f"{chapter}.md").write_text(f"# {chapter}\n")
-    for name in ("_config.yml", "api.md", "references.bib"):
-        shutil.copy(ROOT / name, folder)
-    for name in ("_ext", "_static"):
-        shutil.copytree(ROOT / name, folder / name)
+    for name in ("_config.yml", "book/reference/api.md", "book/reference/references.bib"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(SITE, folder / "book/site", ignore=shutil.ignore_patterns("node_modules"))
     entries = [f"  - file: chapters/{chapter}\n" for chapter in CHAPTERS]
-    (folder / "_toc.yml").write_text("format: jb-book\nroot: api\nchapters:\n" + "".join(entries))
+    (folder / "_toc.yml").write_text("format: jb-book\nroot: book/reference/api\nchapters:\n" + "".join(entries))
     program = shutil.which("jupyter-book", path=Path(sys.executable).parent)
     options = ["-W", "-n", "--keep-going", "--builder", "custom", "--custom-builder", "xml"]
     env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
     command = [program, "build", *options, str(folder)]
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
     assert result.returncode == 0, result.stdout
-    return ElementTree.parse(folder / "_build/xml/api.xml").getroot()
+    return ElementTree.parse(folder / "_build/xml/book/reference/api.xml").getroot()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +71,7 @@ def chapter_of(module):
 
 
 def test_every_module_is_listed_in_reading_order():
-    listed = re.findall(r"^\.\. automodule:: ssd_lite\.([\w.]+)$", (ROOT / "api.md").read_text(encoding="utf-8"), re.M)
+    listed = re.findall(r"^\.\. automodule:: ssd_lite\.([\w.]+)$", (ROOT / "book/reference/api.md").read_text(encoding="utf-8"), re.M)
     assert sorted(listed) == list(TREES), "each module needs a section in api.md, with its automodule"
     taught = [module for module in listed if not WORDS[module].startswith("Appendix")]  # that stands before its use
     order = [("." in module, chapter_of(module)) for module in taught]  # explorers stand on top

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from examples import EXAMPLES, bare_page
+
+from tests.helpers.examples import EXAMPLES, bare_page
 
 CONTROLS = ".explorer-live :is(input, select, button:not(.explorer-reset), [tabindex='0'])"
 

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "_ext"))
+SITE = Path(__file__).parents[2] / "book" / "site"
+sys.path.insert(0, str(SITE / "_ext"))
 
 import formulas  # noqa: E402
 
@@ -34,7 +34,7 @@ def book(tmp_path, monkeypatch):
     page = tmp_path / "html" / "page.html"
     page.write_text(PAGE, encoding="utf-8")
     for name in ("package.json", "package-lock.json"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(SITE / name, tmp_path)
     app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path / "html", srcdir=tmp_path)
     return SimpleNamespace(app=app, page=page, said=said, folder=tmp_path)
 
@@ -105,8 +105,8 @@ def test_npm_is_called_once_and_again_only_for_a_newer_lock(book, monkeypatch):
 
 
 def test_what_npm_brings_is_pinned_and_no_registry_is_named():
-    lock = json.loads((ROOT / "package-lock.json").read_text(encoding="utf-8"))
-    wanted = json.loads((ROOT / "package.json").read_text(encoding="utf-8"))
+    lock = json.loads((SITE / "package-lock.json").read_text(encoding="utf-8"))
+    wanted = json.loads((SITE / "package.json").read_text(encoding="utf-8"))
     packages = {name.removeprefix("node_modules/"): about for name, about in lock["packages"].items() if name}
     assert {*wanted["dependencies"], *wanted["devDependencies"]} <= set(packages)
     assert all("integrity" in about and "resolved" not in about for about in packages.values())

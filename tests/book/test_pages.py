@@ -12,7 +12,7 @@ PAGES = [TOC["root"], *(chapter["file"] for part in TOC["parts"] for chapter in 
 CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 PIECES = [page for page in CHAPTERS if re.match(r"chapters/\d", page)]
 MADE = ["genindex", "py-modindex", "search"]  # by Sphinx
-AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
+AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 THEMES_OWN = ["label-content-name-mismatch", "region"]  # rules of axe that the theme breaks on every page
 MEGABYTE = 1_000_000
 
@@ -47,7 +47,7 @@ BARRIERS = """async (disabled) => {
 def barriers(do_without):
     """What axe-core finds on a page."""
     if not AXE.is_file():
-        do_without("axe-core is not in node_modules; get it with: npm ci")
+        do_without("axe-core is not in book/site/node_modules; get it with: npm ci --prefix book/site")
 
     def find(page, of_code=False):
         if not of_code:

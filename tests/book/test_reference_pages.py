@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = {path.stem: path for path in sorted((ROOT / "chapters").glob("*.ipynb"))}
-PAPER, QUESTIONS = (ROOT / name for name in ("paper.md", "questions.md"))
+PAPER, QUESTIONS = (ROOT / "book" / "reference" / name for name in ("paper.md", "questions.md"))
 
 
 def prose(path):

@@ -1,6 +1,6 @@
 """Every exercise in every chapter: its solution passes, its blank fails, and typical mistakes are told apart.
 
-They are read out of the notebooks by their cells' tags (see ``chapters/checks.py``), so a new exercise is proven as
+They are read out of the notebooks by their cells' tags (see ``book/checks``), so a new exercise is proven as
 soon as it is written. Of a chapter's other cells only those run that do nothing but import.
 """
 
@@ -12,8 +12,8 @@ import nbformat
 import pytest
 import torch
 
-from chapters.checks import BLANK, Check, same_as
-from chapters.sync import ROOT
+from book.checks import BLANK, Check, same_as
+from book.sync import ROOT
 
 CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
 

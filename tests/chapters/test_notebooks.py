@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 
-from chapters.sync import ROOT
+from book.sync import ROOT
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])

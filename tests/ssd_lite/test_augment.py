@@ -2,7 +2,6 @@
 
 import colorsys
 
-import oracles
 import pytest
 import torch
 
@@ -26,6 +25,7 @@ from ssd_lite.augment import (
     shift_colour,
 )
 from ssd_lite.boxes import iou
+from tests.helpers import oracles
 
 SIZE = 96
 MEAN = torch.tensor([123.0, 117, 104]).view(3, 1, 1)

@@ -1,6 +1,5 @@
 """Chapter 1: box formats, area, IoU."""
 
-import oracles
 import pytest
 import torch
 import torchvision
@@ -8,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ssd_lite.boxes import area, check_boxes, cxcywh_to_xyxy, intersection, iou, xyxy_to_cxcywh
+from tests.helpers import oracles
 
 numbers = st.floats(-1000, 1000, width=32)
 any_boxes = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=5)  # corners in any order

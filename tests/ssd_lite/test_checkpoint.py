@@ -18,12 +18,13 @@ import pytest
 import safetensors.torch
 import torch
 import torchvision
-from scenes import HOUSE
 
 from ssd_lite import checkpoint
-from ssd_lite.checkpoint import load, load_vgg16_features, read, save, spec_from, write_atomically
-from ssd_lite.default_boxes import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
+from ssd_lite.checkpoint import load, read, save, spec_from, write_atomically
 from ssd_lite.model import SSD
+from ssd_lite.spec import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
+from ssd_lite.torchvision_weights import load_vgg16_features
+from tests.helpers.scenes import HOUSE
 
 CLASSES = ("disc", "square")
 
@@ -287,7 +288,7 @@ def test_without_a_state_dict_vgg16s_features_are_torchvisions_download(monkeypa
 WRITER = """
 import sys, torch
 from ssd_lite.checkpoint import save
-from ssd_lite.default_boxes import LITE
+from ssd_lite.spec import LITE
 from ssd_lite.model import SSD
 model = SSD(LITE, ["disc"])
 for step in range(10**6):

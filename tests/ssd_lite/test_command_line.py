@@ -7,17 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 from PIL import Image
-from scenes import annotation, folder_of_scenes, plain, run, write_folder
 
-from ssd_lite import __main__ as command_line
+from book.replay import read_replay
 from ssd_lite import checkpoint, detect, draw, load, read_image
-from ssd_lite.__main__ import choose_recipe, choose_spec, main, make_parser
+from ssd_lite import cli as command_line
 from ssd_lite.checkpoint import save
-from ssd_lite.data import Shapes
-from ssd_lite.default_boxes import LITE, LITE_300, SSD300_VOC, SSD512_VOC
+from ssd_lite.cli import choose_recipe, choose_spec, main, make_parser
 from ssd_lite.model import SSD
-from ssd_lite.replay import read_replay
-from ssd_lite.train import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, read_log
+from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
+from ssd_lite.runs import read_log
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE, LITE_300, SSD300_VOC, SSD512_VOC
+from tests.helpers.scenes import annotation, folder_of_scenes, plain, run, write_folder
 
 
 @pytest.fixture(autouse=True)

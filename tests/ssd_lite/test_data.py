@@ -9,24 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scenes import annotation, plain, write_folder
 
 from ssd_lite import data
-from ssd_lite.data import (
-    BCCD_SHA256,
-    VOC_CLASSES,
-    Resized,
-    Sample,
-    Shapes,
-    VOCFolder,
-    batches,
-    bccd,
-    collate,
-    content_sha256,
-    download_bccd,
-    read_image,
-    voc,
-)
+from ssd_lite.data import Resized, Sample, batches, collate, read_image
+from ssd_lite.shapes import Shapes
+from ssd_lite.voc import BCCD_SHA256, VOC_CLASSES, VOCFolder, bccd, content_sha256, download_bccd, voc
+from tests.helpers.scenes import annotation, plain, write_folder
 
 GOOD = ("cell", (10, 5, 30, 25))
 

@@ -9,18 +9,8 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from ssd_lite import default_boxes
-from ssd_lite.default_boxes import (
-    SSD300_COCO,
-    SSD300_TORCHVISION,
-    SSD300_VOC,
-    SSD512_COCO,
-    SSD512_VOC,
-    SSDSpec,
-    box_shapes,
-    cell_centres,
-    make_default_boxes,
-    sizes_by_rule,
-)
+from ssd_lite.default_boxes import box_shapes, cell_centres, make_default_boxes
+from ssd_lite.spec import SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO, SSD512_VOC, SSDSpec, sizes_by_rule
 
 # What the paper and its code say, written down a second time: cells, step (px) and ratios of each level. The sizes (px)
 # end with a maximum.

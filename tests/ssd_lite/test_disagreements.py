@@ -25,24 +25,20 @@ from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image
 
 from ssd_lite.augment import CROP_NOISE, crop, distort, move_boxes
+from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.data import Shapes, collate
-from ssd_lite.default_boxes import (
-    LITE,
-    SSD300_COCO,
-    SSD300_TORCHVISION,
-    SSD300_VOC,
-    SSD512_VOC,
-    make_default_boxes,
-    sizes_by_rule,
-)
+from ssd_lite.data import collate
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.detection import postprocess
 from ssd_lite.encoding import encode
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import assign, bipartite
 from ssd_lite.mining import all_negatives, hard_negatives
-from ssd_lite.model import SSD, L2Norm, initialise
-from ssd_lite.nms import postprocess
-from ssd_lite.train import LITE_RECIPE, PAPER, make_optimiser, train_step
+from ssd_lite.model import SSD, initialise
+from ssd_lite.recipe import LITE_RECIPE, PAPER, make_optimiser
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE, SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_VOC, sizes_by_rule
+from ssd_lite.train import train_step
 
 
 @cache

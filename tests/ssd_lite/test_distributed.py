@@ -5,12 +5,12 @@ import socket
 
 import pytest
 import torch
-from scenes import HOUSE, folder_of_scenes, run
 from torch.distributed.run import get_args_parser
 
 from ssd_lite.checkpoint import read
 from ssd_lite.model import SSD
-from ssd_lite.train import read_log
+from ssd_lite.runs import read_log
+from tests.helpers.scenes import HOUSE, folder_of_scenes, run
 
 STEPS = 4
 

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torchvision.models.detection._utils import BoxCoder
 
 from ssd_lite.boxes import cxcywh_to_xyxy
-from ssd_lite.default_boxes import SSD300_TORCHVISION, SSD300_VOC, make_default_boxes
+from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.encoding import decode, encode
+from ssd_lite.spec import SSD300_TORCHVISION, SSD300_VOC
 
 places, sizes = st.floats(-1, 2), st.floats(0.01, 2)
 cxcywh = st.tuples(places, places, sizes, sizes)

@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import oracles
 import pytest
 import torch
 
@@ -10,6 +9,7 @@ from ssd_lite.encoding import encode
 from ssd_lite.loss import check_targets, multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import all_negatives, hard_negatives
+from tests.helpers import oracles
 
 
 def random_case(generator, images=8, boxes=10, classes=4, share=0.3):

@@ -1,13 +1,14 @@
 """Chapter 3: matching, against plain loops."""
 
-import oracles
 import pytest
 import torch
 
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.default_boxes import SSD300_VOC, make_default_boxes
+from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.encoding import encode
 from ssd_lite.matching import assign, bipartite, check_objects, match
+from ssd_lite.spec import SSD300_VOC
+from tests.helpers import oracles
 
 
 def random_scenes(count, images=8, seed=0):

@@ -5,7 +5,6 @@ import io
 import math
 
 import numpy as np
-import oracles
 import pytest
 import torch
 from pycocotools.coco import COCO
@@ -13,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from ssd_lite import metrics
 from ssd_lite.data import Sample
-from ssd_lite.default_boxes import LITE
+from ssd_lite.detection import Detections, detect
 from ssd_lite.metrics import (
     Objects,
     average_precision,
@@ -26,7 +25,8 @@ from ssd_lite.metrics import (
     precision_recall,
 )
 from ssd_lite.model import SSD
-from ssd_lite.nms import Detections, detect
+from ssd_lite.spec import LITE
+from tests.helpers import oracles
 
 CLASSES = ("disc", "square", "ring", "never there")
 

@@ -1,10 +1,10 @@
 """Chapter 6: which background boxes take part, against a plain loop."""
 
-import oracles
 import pytest
 import torch
 
 from ssd_lite.mining import all_negatives, hard_negatives
+from tests.helpers import oracles
 
 
 def random_batch(generator, images=8, boxes=20):

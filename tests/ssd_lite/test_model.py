@@ -10,16 +10,10 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from ssd_lite import default_boxes
 from ssd_lite import model as model_module
-from ssd_lite.default_boxes import (
-    LITE,
-    SSD300_COCO,
-    SSD300_TORCHVISION,
-    SSD300_VOC,
-    SSD512_VOC,
-    SSDSpec,
-    make_default_boxes,
-)
-from ssd_lite.model import SSD, L2Norm, LiteBase, VGG16Base, both_heads, per_box, resize
+from ssd_lite.bases import L2Norm, LiteBase, VGG16Base
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.model import SSD, both_heads, per_box, resize
+from ssd_lite.spec import LITE, SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_VOC, SSDSpec
 
 SPECS = [value for value in vars(default_boxes).values() if isinstance(value, SSDSpec)]
 SIZE = LITE.image_size

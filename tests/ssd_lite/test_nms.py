@@ -3,17 +3,19 @@
 import math
 from dataclasses import replace
 
-import oracles
 import pytest
 import torch
 import torchvision
 
 from ssd_lite import nms
 from ssd_lite.boxes import iou
-from ssd_lite.default_boxes import LITE, make_default_boxes
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.detection import detect, postprocess
 from ssd_lite.encoding import encode
 from ssd_lite.model import SSD
-from ssd_lite.nms import detect, postprocess, suppress, suppress_at_once, suppress_in_order
+from ssd_lite.nms import suppress, suppress_at_once, suppress_in_order
+from ssd_lite.spec import LITE
+from tests.helpers import oracles
 
 METHODS = [suppress_at_once, suppress_in_order]
 

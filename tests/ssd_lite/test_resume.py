@@ -5,9 +5,9 @@ import random
 import time
 
 import torch
-from scenes import folder_of_scenes, run, start, weights
 
-from ssd_lite.train import read_log
+from ssd_lite.runs import read_log
+from tests.helpers.scenes import folder_of_scenes, run, start, weights
 
 STEPS = 15
 

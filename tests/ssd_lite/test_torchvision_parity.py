@@ -7,10 +7,11 @@ import pytest
 import torch
 from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
 
-from ssd_lite.checkpoint import from_torchvision, load, to_torchvision
-from ssd_lite.default_boxes import LITE, SSD300_VOC, SSD512_VOC
+from ssd_lite.checkpoint import load
+from ssd_lite.detection import Detections, detect
 from ssd_lite.model import SSD
-from ssd_lite.nms import Detections, detect
+from ssd_lite.spec import LITE, SSD300_VOC, SSD512_VOC
+from ssd_lite.torchvision_weights import from_torchvision, to_torchvision
 
 SIZES = [(300, 300), (200, 333), (640, 427), (480, 640), (97, 51), (300, 500), (31, 280), (375, 250)]
 CLASSES = 91  # with background

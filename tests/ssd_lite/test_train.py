@@ -7,32 +7,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from scenes import weights
 
 from ssd_lite import train
 from ssd_lite.augment import NOISE
 from ssd_lite.checkpoint import load, read, save
-from ssd_lite.data import Shapes, collate
-from ssd_lite.default_boxes import LITE
+from ssd_lite.data import collate
+from ssd_lite.distributed import choose_device, positives_per_process
 from ssd_lite.model import SSD
-from ssd_lite.train import (
-    LITE_RECIPE,
-    PAPER,
-    Log,
-    Recipe,
-    choose_device,
-    fit,
-    learning_rate,
-    loader,
-    make_optimiser,
-    noise_of,
-    positives_per_process,
-    read_log,
-    resume,
-    save_progress,
-    train_step,
-    training_loss,
-)
+from ssd_lite.recipe import LITE_RECIPE, PAPER, Recipe, learning_rate, make_optimiser
+from ssd_lite.runs import Log, read_log, resume, save_progress
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE
+from ssd_lite.train import fit, loader, noise_of, train_step, training_loss
+from tests.helpers.scenes import weights
 
 SMALL = replace(LITE_RECIPE, steps=6, batch_size=4, evaluate_every=3, save_every=2, warmup=0, augment="paper")
 

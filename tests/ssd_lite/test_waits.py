@@ -20,16 +20,20 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ssd_lite.augment import NOISE, PARTS, augment_batch, augment_by_parts, mirror_batch
+from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import check_boxes, iou
-from ssd_lite.data import Batch, Shapes, collate
-from ssd_lite.default_boxes import LITE, SSD300_VOC
+from ssd_lite.data import Batch, collate
+from ssd_lite.detection import detect, postprocess
 from ssd_lite.encoding import decode, encode
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import all_negatives, hard_negatives
-from ssd_lite.model import SSD, L2Norm
-from ssd_lite.nms import detect, postprocess, suppress_at_once
-from ssd_lite.train import Recipe, make_optimiser, train_step, training_loss
+from ssd_lite.model import SSD
+from ssd_lite.nms import suppress_at_once
+from ssd_lite.recipe import Recipe, make_optimiser
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE, SSD300_VOC
+from ssd_lite.train import train_step, training_loss
 
 DEPENDS_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 INDEXING = {"index", "index_put", "index_put_"}

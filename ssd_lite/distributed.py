@@ -1,0 +1,68 @@
+"""Chapter 11. One device or several: where to train, and what processes that train together share."""
+
+import os
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def world_size() -> int:
+    """Number of processes that train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number among them; number 0 writes, speaks and evaluates."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def choose_device(name: torch.device | str | None = None) -> torch.device:
+    """The device asked for, or the best there is: cuda, mps, cpu. Each process under torchrun has its own GPU."""
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(f"device: {name!r} is unknown; try cuda, mps or cpu") from None
+    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    if not available.get(device.type, lambda: False)():
+        raise ValueError(f"device: {name!r} was asked for, but PyTorch finds none here; use cpu or leave it out")
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    return device
+
+
+def join_processes(device: torch.device) -> None:
+    """Under torchrun, make this process one of those that train together; alone, do nothing."""
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def agree(value):
+    """Process 0's value, in every process."""
+    values = [value]
+    if dist.is_initialized():
+        dist.broadcast_object_list(values)
+    return values[0]
+
+
+def positives_per_process(target_labels: Tensor) -> Tensor:
+    """The loss's normaliser: positives of the whole batch, at least 1, divided by the number of
+    processes.
+
+    DistributedDataParallel averages gradients over processes. Were each to divide by its own
+    positives, the mean of those quotients would not be the quotient of the whole batch; divided
+    by this, it is.
+    """
+    positives = (target_labels > 0).sum().float()
+    if dist.is_initialized():
+        dist.all_reduce(positives)
+    return positives.clamp(min=1) / world_size()
+
+
+def describe(device: torch.device) -> str:
+    """A device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else str(device)

@@ -1,0 +1,1 @@
+"""The engine room: the same results as the taught functions, sooner."""

@@ -1,0 +1,108 @@
+"""Chapter 11. Recipes: all that decides how a model is trained."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from ssd_lite.augment import PARTS, parts_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides how a model is trained, and with the data what its weights will be."""
+
+    steps: int
+    batch_size: int = 32  # of all processes together
+    optimiser: str = "sgd"  # or "adamw"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "multistep"  # ÷ 10 at each milestone; or "cosine", down to 0
+    milestones: tuple[float, ...] = (2 / 3, 5 / 6)  # in fractions of the steps
+    warmup: int = 0  # steps in which the learning rate climbs from 0
+    clip_norm: float = math.inf  # largest length of the gradient
+    augment: str = "paper"  # or "none", or some of its parts, joined: "distort+mirror"
+    threshold: float = 0.5  # matching
+    negative_ratio: float = 3  # mining
+    precision: str = "fp32"  # or "bf16": autocast of the network, boxes and loss stay fp32
+    compile: bool = False
+    seed: int = 0
+    evaluate_every: int = 1000
+    save_every: int = 500
+
+    def __post_init__(self):
+        allowed = {"optimiser": ("sgd", "adamw"), "schedule": ("multistep", "cosine"), "precision": ("fp32", "bf16")}
+        for name, values in allowed.items():
+            if getattr(self, name) not in values:
+                raise ValueError(f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}")
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "evaluate_every", "save_every"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
+        if not set(parts_of(self.augment)) <= set(PARTS):
+            raise ValueError(
+                f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got {self.augment!r}"
+            )
+        if self.seed < 0:
+            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
+
+
+PAPER = Recipe(steps=120_000, evaluate_every=5_000, save_every=1_000)  # VOC07+12, section 3.1 and the authors' code
+LITE_RECIPE = Recipe(  # drawn scenes: minutes on two CPU cores
+    steps=3_000,
+    batch_size=16,
+    optimiser="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.01,
+    schedule="cosine",
+    warmup=100,
+    clip_norm=10,
+    augment="mirror",
+    evaluate_every=750,
+    save_every=375,
+)
+REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them many
+    LITE_RECIPE,
+    steps=1_000,
+    augment="paper",
+    evaluate_every=200,
+    save_every=100,
+)
+GPU_RECIPE = replace(  # minutes on one GPU
+    LITE_RECIPE,
+    steps=12_000,
+    batch_size=64,
+    warmup=500,
+    precision="bf16",
+    evaluate_every=3_000,
+    save_every=3_000,
+)
+
+
+def recipe_from(fields: Mapping[str, Any]) -> Recipe:
+    """A recipe from its JSON form, in which the tuple has become a list."""
+    return Recipe(**{**fields, "milestones": tuple(fields["milestones"])})
+
+
+def learning_rate(step: int, recipe: Recipe) -> float:
+    """Learning rate of a step, a function of its number alone."""
+    warm = min(1, (step + 1) / recipe.warmup) if recipe.warmup else 1
+    if recipe.schedule == "cosine":
+        return recipe.learning_rate * warm * (1 + math.cos(math.pi * step / recipe.steps)) / 2
+    return recipe.learning_rate * warm * 0.1 ** sum(step >= m * recipe.steps for m in recipe.milestones)
+
+
+def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD or AdamW. Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do."""
+    weights = [p for p in model.parameters() if p.dim() > 1]
+    others = [p for p in model.parameters() if p.dim() <= 1]
+    groups = [
+        {"params": weights, "weight_decay": recipe.weight_decay, "factor": 1},
+        {"params": others, "weight_decay": 0, "factor": 2 if recipe.optimiser == "sgd" else 1},
+    ]
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

@@ -1,0 +1,79 @@
+"""Small folders in VOC's layout, and the command line run as a reader runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from PIL import Image
+from safetensors.torch import load_file
+
+from ssd_lite.shapes import Shapes
+
+HOUSE = Path(__file__).parents[2]
+
+
+def annotation(*objects, size=(60, 40)):
+    """XML in VOC's form; an object is (name, box) or (name, box, difficult), boxes xyxy in pixels."""
+    parts = [f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"]
+    for name, (x0, y0, x1, y1), *difficult in objects:
+        corners = f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
+        mark = "".join(f"<difficult>{d:d}</difficult>" for d in difficult)
+        parts.append(f"<object><name>{name}</name>{mark}<bndbox>{corners}</bndbox></object>")
+    return "".join(parts) + "</annotation>"
+
+
+def write_folder(root, pictures, image_set="trainval"):
+    """A folder in VOC's layout. ``pictures``: name to (picture, XML); a picture is a PIL image, or a file's bytes."""
+    for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / part).mkdir(parents=True, exist_ok=True)
+    for name, (picture, xml) in pictures.items():
+        path = root / "JPEGImages" / f"{name}.jpg"
+        path.write_bytes(picture) if isinstance(picture, bytes) else picture.save(path, quality=95)
+        (root / "Annotations" / f"{name}.xml").write_bytes(xml if isinstance(xml, bytes) else xml.encode())
+    (root / "ImageSets/Main" / f"{image_set}.txt").write_text("".join(f"{name}\n" for name in pictures))
+    return root
+
+
+def plain(size=(60, 40), colour=(90, 120, 150)):
+    return Image.new("RGB", size, colour)
+
+
+def folder_of_scenes(root, train=12, test=3, size=64):
+    """Drawn scenes as a folder in VOC's layout, with the lists trainval and test."""
+    for image_set, count, seed in (("trainval", train, 0), ("test", test, 1)):
+        pictures, scenes = {}, Shapes(count, seed, size)
+        for i in range(count):
+            names = [Shapes.classes[label - 1] for label in scenes[i].labels.tolist()]
+            xml = annotation(*zip(names, (scenes[i].boxes * size).tolist()), size=(size, size))
+            pictures[f"{image_set}{i}"] = (Image.fromarray(scenes[i].image.permute(1, 2, 0).numpy()), xml)
+        pictures[f"{image_set}all"] = every_class(size)
+        write_folder(root, pictures, image_set)
+    return root
+
+
+def every_class(size):
+    """A picture that the lists end with, so that each half of the data has every class."""
+    boxes = [(10 * i + 2, 4, 10 * i + 9, 30) for i in range(len(Shapes.classes))]
+    return plain((size, size)), annotation(*zip(Shapes.classes, boxes), size=(size, size))
+
+
+def start(*arguments, cwd, before=(), **options):
+    """``python -m ssd_lite ...`` in a folder of its own, on one thread. ``before``: words between python and -m."""
+    command = [sys.executable, *before, "-m", "ssd_lite", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen(
+        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def run(*arguments, **options):
+    """:func:`start` to the end: exit code, what was said, what was complained of."""
+    process = start(*arguments, **options)
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors
+
+
+def weights(path):
+    """A checkpoint's tensors, the optimiser's included."""
+    return load_file(path)

@@ -45,7 +45,9 @@ def commit() -> str | None:
     """Of the code that is measured, if it is a clone and git is there."""
     if not shutil.which("git"):
         return None
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HOUSE)
+    found = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HOUSE
+    )
     return found.stdout.strip() or None
 
 
@@ -67,12 +69,16 @@ def limits(device: torch.device, rounds: int) -> dict[str, float]:
     for name, dtype in kinds.items():
         a, b = torch.randn(2, size, size, device=device, dtype=dtype)
         found[f"matrix_{name}"] = 2 * size**3 / once(lambda a=a, b=b: a @ b, rounds)
-        x = torch.randn(8, 256, 64, 64, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+        x = torch.randn(8, 256, 64, 64, device=device, dtype=dtype).contiguous(
+            memory_format=torch.channels_last
+        )
         layer = torch.nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype).to(
             memory_format=torch.channels_last
         )
         with torch.inference_mode():
-            found[f"convolution_{name}"] = 2 * x.numel() * 256 * 9 / once(lambda x=x, layer=layer: layer(x), rounds)
+            found[f"convolution_{name}"] = (
+                2 * x.numel() * 256 * 9 / once(lambda x=x, layer=layer: layer(x), rounds)
+            )
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
     found["memory"] = 2 * source.nbytes / once(lambda: target.copy_(source), rounds)
@@ -89,7 +95,9 @@ class Bytes(TorchDispatchMode):
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         result = function(*args, **(kwargs or {}))
         if not function.is_view:
-            self.count += sum(x.nbytes for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor))
+            self.count += sum(
+                x.nbytes for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)
+            )
         return result
 
 

@@ -25,12 +25,16 @@ def peaks(device: torch.device, precision: str, quick: bool) -> list[dict]:
             for who in ("ours", "theirs") if spec == "SSD300_VOC" else ("ours",):
                 arguments = [who, spec, str(batch), device.type, precision]
                 command = [sys.executable, "-m", "benchmarks.memory", *arguments]
-                found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+                found.append(
+                    json.loads(
+                        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+                    )
+                )
     return found
 
 
 def main(who: str, spec: str, batch: str, device: str, precision: str) -> None:
-    """Two steps, the second with the optimiser's state; prints the peak above what stood before there was a model."""
+    """Two steps, the second with the optimizer's state; prints the peak above what stood before there was a model."""
     before = peak(device)
     spec = getattr(default_boxes, spec)
     if who == "ours":
@@ -39,7 +43,11 @@ def main(who: str, spec: str, batch: str, device: str, precision: str) -> None:
         step = pairs.their_step(len(Shapes.classes), int(batch), torch.device(device))
     step()
     step()
-    print(json.dumps({"who": who, "spec": spec.name, "batch": int(batch), "bytes": peak(device) - before}))
+    print(
+        json.dumps(
+            {"who": who, "spec": spec.name, "batch": int(batch), "bytes": peak(device) - before}
+        )
+    )
 
 
 def peak(device: str) -> int:

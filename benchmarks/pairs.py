@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 from torchvision.transforms import v2
 
-from ssd_lite.augment import NOISE, augment_by_parts
+from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_in_chunks
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.data import Batch, Resized, Sample, collate
 from ssd_lite.default_boxes import make_default_boxes
@@ -23,7 +23,7 @@ from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.recipe import Recipe, make_optimiser
+from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_TORCHVISION, SSD300_VOC, SSDSpec
 from ssd_lite.torchvision_weights import from_torchvision
@@ -43,7 +43,9 @@ class Pair(NamedTuple):
 def pictures(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[Tensor]:
     """Drawn scenes in a photograph's size."""
     scenes = Shapes(count, 0, 300)
-    return list(v2.functional.resize(torch.stack([scenes[i].image for i in range(count)]), [height, width]))
+    return list(
+        v2.functional.resize(torch.stack([scenes[i].image for i in range(count)]), [height, width])
+    )
 
 
 def models(classes: int, device: torch.device) -> tuple[SSD, torch.nn.Module]:
@@ -67,7 +69,9 @@ def models(classes: int, device: torch.device) -> tuple[SSD, torch.nn.Module]:
             layer.weight.mul_(scale)
             layer.bias.view(-1, classes)[:, 0] += few + 3
     theirs.to(device)
-    return from_torchvision(theirs.state_dict()).to(device, memory_format=torch.channels_last), theirs
+    return from_torchvision(theirs.state_dict()).to(
+        device, memory_format=torch.channels_last
+    ), theirs
 
 
 def network(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) -> Pair:
@@ -98,7 +102,9 @@ def preprocessing(ours: SSD, theirs: torch.nn.Module, batch: int) -> Pair:
     )
 
 
-def scores(kind: str, batch: int, boxes: int, classes: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def scores(
+    kind: str, batch: int, boxes: int, classes: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
     """Logits and offsets as networks give them: "flat" before training, "early" in it, "trained" after it."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(batch, boxes, classes, generator=generator)
@@ -109,14 +115,19 @@ def scores(kind: str, batch: int, boxes: int, classes: int, device: torch.device
         logits[:, :, 0] += 2
     elif kind == "trained":  # 30 objects, each seen by two boxes
         logits[:, :, 0] += 9
-        hot, seen = torch.randint(boxes, (batch, 60), generator=generator), torch.randint(1, classes, (60,))
+        hot, seen = (
+            torch.randint(boxes, (batch, 60), generator=generator),
+            torch.randint(1, classes, (60,)),
+        )
         logits[torch.arange(batch)[:, None], hot, seen] += 10
     else:
         raise ValueError(f"kind: expected flat, early or trained, got {kind!r}")
     return logits.to(device), offsets.to(device)
 
 
-def postprocessing(theirs: torch.nn.Module, kind: str, defaults: Tensor, batch: int, classes: int) -> Pair:
+def postprocessing(
+    theirs: torch.nn.Module, kind: str, defaults: Tensor, batch: int, classes: int
+) -> Pair:
     """Logits and offsets to detections. torchvision's method knows the number of classes from the logits."""
     device = defaults.device
     logits, offsets = scores(kind, batch, len(defaults), classes, device)
@@ -135,7 +146,9 @@ def postprocessing(theirs: torch.nn.Module, kind: str, defaults: Tensor, batch: 
     return Pair(we, they, agreement(ours, they()))
 
 
-def agreement(ours: Sequence[tuple[Tensor, Tensor, Tensor]], theirs: Sequence[dict[str, Tensor]]) -> float:
+def agreement(
+    ours: Sequence[tuple[Tensor, Tensor, Tensor]], theirs: Sequence[dict[str, Tensor]]
+) -> float:
     """Share of their detections that are among ours: the same class, the same place, the same score."""
     found = total = 0
     for (boxes, scores, labels), there in zip(ours, theirs):
@@ -163,7 +176,7 @@ def detection(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) ->
 
 
 def scenes(batch: int, objects: int | None = None) -> Batch:
-    """Drawn scenes at SSD300's size; with ``objects`` so many boxes in each, wherever they fall."""
+    """Drawn scenes at SSD300's size; with ``ground_truth`` so many boxes in each, wherever they fall."""
     data = Shapes(batch, 0, 300)
     batch = collate([data[i] for i in range(batch)])
     if objects is None:
@@ -174,7 +187,9 @@ def scenes(batch: int, objects: int | None = None) -> Batch:
     return Batch(batch.images, boxes, torch.randint(1, 21, boxes.shape[:2], generator=generator))
 
 
-def matching_and_loss(theirs: torch.nn.Module, batch: Batch, defaults: Tensor, classes: int) -> Pair:
+def matching_and_loss(
+    theirs: torch.nn.Module, batch: Batch, defaults: Tensor, classes: int
+) -> Pair:
     """Objects and predictions to a loss: matching, encoding, mining and the sums."""
     count, device = len(batch.labels), defaults.device
     batch = batch.to(device)
@@ -186,7 +201,9 @@ def matching_and_loss(theirs: torch.nn.Module, batch: Batch, defaults: Tensor, c
 
     def we():
         target_labels, target_boxes = match(defaults, batch.boxes, labels)
-        return multibox_loss(logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives)
+        return multibox_loss(
+            logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives
+        )
 
     def they():
         matched = [theirs.proposal_matcher(box_iou(target["boxes"], anchors)) for target in targets]
@@ -199,33 +216,46 @@ def default_boxes(theirs: torch.nn.Module, batch: int, device: torch.device) -> 
     """All 8732: ours are made once, theirs for every batch anew."""
     images = ImageList(torch.zeros(batch, 3, 300, 300, device=device), [(300, 300)] * batch)
     maps = [torch.zeros(batch, 1, n, n, device=device) for n in SSD300_VOC.maps]
-    return Pair(lambda: make_default_boxes(SSD300_VOC).to(device), lambda: theirs.anchor_generator(images, maps))
+    return Pair(
+        lambda: make_default_boxes(SSD300_VOC).to(device),
+        lambda: theirs.anchor_generator(images, maps),
+    )
 
 
-def our_step(spec: SSDSpec, classes: Sequence[str], batch: int, device: torch.device, precision: str) -> Callable:
+def our_step(
+    spec: SSDSpec, classes: Sequence[str], batch: int, device: torch.device, precision: str
+) -> Callable:
     """A step of training without augmentation, as the paper's: SGD with momentum and weight decay."""
     torch.manual_seed(0)
     model = SSD(spec, classes).to(device, memory_format=torch.channels_last)
-    recipe = Recipe(steps=1000, batch_size=batch, augment="none", precision=precision, learning_rate=1e-5)
-    optimiser, data = make_optimiser(model, recipe), Shapes(batch, 0, spec.image_size)
+    recipe = Recipe(
+        steps=1000, batch_size=batch, augment="none", precision=precision, learning_rate=1e-5
+    )
+    optimizer, data = make_optimizer(model, recipe), Shapes(batch, 0, spec.image_size)
     seen = collate([data[i] for i in range(batch)]).to(device)
-    return lambda: train_step(model, model, optimiser, seen, 0, recipe)
+    return lambda: train_step(model, model, optimizer, seen, 0, recipe)
 
 
 def their_step(classes: int, batch: int, device: torch.device) -> Callable:
     """The same, as torchvision's reference script writes it."""
     torch.manual_seed(0)
-    model = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes + 1).to(device).train()
-    optimiser = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=5e-4)
+    model = (
+        ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes + 1)
+        .to(device)
+        .train()
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=5e-4)
     seen = scenes(batch).to(device)
 
     def step():
         images = [image / 255 for image in seen.images]
-        targets = [{"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(seen.boxes, seen.labels)]
+        targets = [
+            {"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(seen.boxes, seen.labels)
+        ]
         loss = sum(model(images, targets).values())
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 
@@ -233,7 +263,9 @@ def their_step(classes: int, batch: int, device: torch.device) -> Callable:
 def training_step(batch: int, device: torch.device, precision: str) -> Pair:
     """Network, targets, loss, gradients and update."""
     names = [str(i) for i in range(1, 21)]
-    return Pair(our_step(SSD300_VOC, names, batch, device, precision), their_step(len(names), batch, device))
+    return Pair(
+        our_step(SSD300_VOC, names, batch, device, precision), their_step(len(names), batch, device)
+    )
 
 
 class Photographs(Dataset):
@@ -247,11 +279,13 @@ class Photographs(Dataset):
 
     def __getitem__(self, index: int) -> Sample:
         image, boxes, labels = self.data[index]
-        return Sample(image, boxes, labels, torch.zeros_like(labels, dtype=torch.bool), f"picture {index}")
+        return Sample(
+            image, boxes, labels, torch.zeros_like(labels, dtype=torch.bool), f"picture {index}"
+        )
 
 
 def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
-    """Photographs in memory to training pictures, not yet normalised: the paper's augmentation, ours and that of
+    """Photographs in memory to training pictures, not yet normalized: the paper's augmentation, ours and that of
     torchvision's reference recipe for SSD, picture by picture.
 
     Ours begins by warping each picture to the network's size; with ``kept`` that has been done in an earlier epoch, for
@@ -279,11 +313,13 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
             transform({"image": tv_tensors.Image(image), "boxes": there, "labels": k})
 
     mean = 255 * torch.tensor(SSD300_VOC.mean).view(3, 1, 1).to(device)
-    noise = torch.rand(batch, NOISE, generator=torch.Generator().manual_seed(0)).to(device)
+    noise = torch.rand(batch, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)).to(
+        device
+    )
     resized = Resized(Photographs(data), 300, antialias=False, keep=kept)
 
     def we():
         seen = collate([resized[i] for i in range(batch)]).to(device)
-        return augment_by_parts(*seen, noise, mean, 300)
+        return augment_in_chunks(*seen, noise, mean, 300)
 
     return Pair(we, they)

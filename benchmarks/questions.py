@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from benchmarks import machine, pairs
 from benchmarks.timing import race
-from ssd_lite.checkpoint import load
+from ssd_lite.checkpoint import load_model
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.fast.winograd import arithmetic
-from ssd_lite.metrics import measure
+from ssd_lite.metrics import evaluate_model
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_VOC, SSD512_VOC
 
@@ -24,7 +24,9 @@ def precisions(device: torch.device) -> list[str]:
     return ["fp32", "bf16"] if machine.has_bf16(device) else ["fp32"]
 
 
-def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, Callable[[], pairs.Pair]]]:
+def entrants(
+    device: torch.device, quick: bool
+) -> Iterator[tuple[dict, int, Callable[[], pairs.Pair]]]:
     """Every contest: what it is, for how many images, and how to make the two."""
     batches = (1,) if quick else (1, 8, 32)
     few = 2 if quick else 8
@@ -35,9 +37,21 @@ def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, Cal
             about = {"what": "post-processing", "classes": classes, "scores": kind, "batch": few}
             yield about, few, partial(pairs.postprocessing, theirs, kind, defaults, few, classes)
         about = {"what": "matching and loss", "classes": classes, "batch": few}
-        yield about, few, partial(pairs.matching_and_loss, theirs, pairs.scenes(few), defaults, classes)
-    yield {"what": "preprocessing", "batch": few}, few, partial(pairs.preprocessing, ours, theirs, few)
-    yield {"what": "default boxes", "batch": few}, 1, partial(pairs.default_boxes, theirs, few, device)
+        yield (
+            about,
+            few,
+            partial(pairs.matching_and_loss, theirs, pairs.scenes(few), defaults, classes),
+        )
+    yield (
+        {"what": "preprocessing", "batch": few},
+        few,
+        partial(pairs.preprocessing, ours, theirs, few),
+    )
+    yield (
+        {"what": "default boxes", "batch": few},
+        1,
+        partial(pairs.default_boxes, theirs, few, device),
+    )
     for precision in precisions(device):
         for batch in (*batches, 128) if device.type == "cuda" else batches:
             about = {"what": "network", "batch": batch, "precision": precision}
@@ -49,13 +63,17 @@ def entrants(device: torch.device, quick: bool) -> Iterator[tuple[dict, int, Cal
         about = {"what": "training step", "batch": batch, "precision": precision}
         yield about, batch, partial(pairs.training_step, batch, device, precision)
     many = 2 if quick else 32
-    threads = 1 if device.type == "cpu" else torch.get_num_threads()  # by the core: more of them, more processes
+    threads = (
+        1 if device.type == "cpu" else torch.get_num_threads()
+    )  # by the core: more of them, more processes
     for what, kept in {"augmentation": False, "augmentation, pictures kept": True}.items():
         about = {"what": what, "batch": many, "threads": threads}
         yield about, many, partial(pairs.augmentation, many, device, kept)
 
 
-def contests(device: torch.device, rounds: int, quick: bool, only: str = "", known: Sequence[dict] = ()) -> list[dict]:
+def contests(
+    device: torch.device, rounds: int, quick: bool, only: str = "", known: Sequence[dict] = ()
+) -> list[dict]:
     """Seconds an image, ours and theirs, and the ratios. With ``only``, contests of that name; others stay as known."""
     found, threads = [], torch.get_num_threads()
     tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  its middle half")
@@ -77,7 +95,9 @@ def contests(device: torch.device, rounds: int, quick: bool, only: str = "", kno
 
 def line(about: dict, result: dict) -> str:
     """A contest and its result, for the terminal."""
-    name = ", ".join(str(value) if key == "what" else f"{key} {value}" for key, value in about.items())
+    name = ", ".join(
+        str(value) if key == "what" else f"{key} {value}" for key, value in about.items()
+    )
     ours, theirs = (1e3 * median(result[who]) for who in ("ours", "theirs"))
     ratio = result["ratio"]
     return f"{name:64}{ours:10.3f}{theirs:10.3f}{ratio['median']:8.2f}  {ratio['low']:.2f} to {ratio['high']:.2f}"
@@ -91,7 +111,12 @@ def courses(device: torch.device, quick: bool) -> Iterator[tuple[str, str, int, 
     usual = make_default_boxes(SSD300_VOC).to(device)
     loss, nms = pairs.matching_and_loss, pairs.postprocessing
     for number in (1, 10) if quick else (1, 5, 10, 20, 40, 70, 100):
-        yield "matching and loss", "objects", number, loss(theirs, pairs.scenes(4, number), usual, 21)
+        yield (
+            "matching and loss",
+            "objects",
+            number,
+            loss(theirs, pairs.scenes(4, number), usual, 21),
+        )
     for number in (1024, 2048) if quick else (1024, 2048, 4096, 8732, 16384, 24564):
         yield "matching and loss", "boxes", number, loss(theirs, pairs.scenes(4), many[:number], 21)
         yield "post-processing", "boxes", number, nms(theirs, "early", many[:number], 4, 21)
@@ -128,11 +153,22 @@ def operations(device: torch.device) -> dict[str, dict]:
             ours(images)
 
     by_winograd()  # transforms the weights, which is done once
-    ways = {"network": plainly} | ({"network by Winograd": by_winograd} if device.type == "cpu" else {})
-    return {name: {k: v / len(images) for k, v in machine.counted(way).items()} for name, way in ways.items()}
+    ways = {"network": plainly} | (
+        {"network by Winograd": by_winograd} if device.type == "cpu" else {}
+    )
+    return {
+        name: {k: v / len(images) for k, v in machine.counted(way).items()}
+        for name, way in ways.items()
+    }
 
 
 def accuracy(device: torch.device, quick: bool) -> dict[str, float]:
     """mAP of the recorded small model on its held-out scenes, by precision, be it slow."""
-    model, data = load(RECORDS / "shapes_lite_cpu.safetensors", device), Shapes(20 if quick else 500, 1)
-    return {precision: measure(model, data, precision=precision).map50 for precision in ("fp32", "bf16")}
+    model, data = (
+        load_model(RECORDS / "shapes_lite_cpu.safetensors", device),
+        Shapes(20 if quick else 500, 1),
+    )
+    return {
+        precision: evaluate_model(model, data, precision=precision).map50
+        for precision in ("fp32", "bf16")
+    }

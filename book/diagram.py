@@ -17,10 +17,16 @@ from ssd_lite.drawing import PALETTE
 from ssd_lite.model import SSD
 from ssd_lite.spec import SSDSpec
 
-# Colours of the page's two themes. Light is that of the plots, which keep their light ground in both.
-LIGHT = {"ink": INK, "grey": "#5f6d79", "pale": PALE, "paper": PAPER, "card": "#ffffff"}
+# Colors of the page's two themes. Light is that of the plots, which keep their light ground in both.
+LIGHT = {"ink": INK, "gray": "#5f6d79", "pale": PALE, "paper": PAPER, "card": "#ffffff"}
 LIGHT |= {"lit": PALETTE[0], "on lit": "#ffffff", "box": "#B84A00"}
-DARK = {"ink": "#e6ebf0", "grey": "#a4b1bd", "pale": "#55626e", "paper": "#14181e", "card": "#1f262e"}
+DARK = {
+    "ink": "#e6ebf0",
+    "gray": "#a4b1bd",
+    "pale": "#55626e",
+    "paper": "#14181e",
+    "card": "#1f262e",
+}
 DARK |= {"lit": "#56B4E9", "on lit": "#10202c", "box": "#FF9D5C"}
 
 # Where each piece stands on the map: column, row, width in columns; its chapter; and what is written there.
@@ -55,7 +61,9 @@ FLOWS = (
 # The map follows its page's theme, the book's or JupyterLab's, and is light in print.
 NAMES = {name: f"--map-{name.replace(' ', '-')}" for name in LIGHT}
 MAP_THEME = {name: f"var({variable})" for name, variable in NAMES.items()}
-LIGHT_MAP, DARK_MAP = ("".join(f"{NAMES[name]}: {theme[name]}; " for name in NAMES) for theme in (LIGHT, DARK))
+LIGHT_MAP, DARK_MAP = (
+    "".join(f"{NAMES[name]}: {theme[name]}; " for name in NAMES) for theme in (LIGHT, DARK)
+)
 MAP_STYLE = f"""
 .piece-map {{ {LIGHT_MAP} overflow-x: auto; }}
 @media screen {{ :is([data-theme="dark"], [data-jp-theme-light="false"]) .piece-map {{ {DARK_MAP} }} }}
@@ -104,16 +112,20 @@ def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
             (xa, ya), (xb, _) = (at(*point) for point in points[1:3])
             middle, room = (xa + xb) / 2, 5 * len(word) + 2
             parts.append(rectangle(middle - room, ya - 10, 2 * room, 20, theme["paper"]))
-            parts.append(label(middle, ya + 5, word, theme["grey"], 15, "middle"))
+            parts.append(label(middle, ya + 5, word, theme["gray"], 15, "middle"))
     for name, (column, row, columns, page, word) in PIECES.items():
-        fill, ink, small = ("lit", "on lit", "on lit") if name == lit else ("card", "ink", "grey")
+        fill, ink, small = ("lit", "on lit", "on lit") if name == lit else ("card", "ink", "gray")
         x, y = at(column, row)
         reach = half[0] + wide * (columns - 1) / 2
         edge = theme["lit" if name == lit else "pale"]
         here = ' aria-current="page"' if name == lit else ""
         chapter = str(int(page[:2]))
-        parts.append(f'<a href="{folder}{page}.ipynb" aria-label="Chapter {chapter}: {escape(word)}"{here}>')
-        parts.append(rectangle(x - reach, y - half[1], 2 * reach, 2 * half[1], theme[fill], edge, 8))
+        parts.append(
+            f'<a href="{folder}{page}.ipynb" aria-label="Chapter {chapter}: {escape(word)}"{here}>'
+        )
+        parts.append(
+            rectangle(x - reach, y - half[1], 2 * reach, 2 * half[1], theme[fill], edge, 8)
+        )
         parts.append(label(x, y + 8, word, theme[ink], 17, "middle", bold=name == lit))
         parts.append(label(x - reach + 7, y - half[1] + 15, chapter, theme[small], 12))
         parts.append("</a>")
@@ -138,38 +150,63 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
     parts, y = [], 14
     parts += tile(y, 0, boxes[:0], theme)
     parts.append(label(TEXT, y + 32, "the picture", theme["ink"], 18, bold=True))
-    parts.append(label(TEXT, y + 53, f"{spec.image_size} × {spec.image_size} pixels, 3 colours", theme["grey"], 15))
+    parts.append(
+        label(
+            TEXT,
+            y + 53,
+            f"{spec.image_size} × {spec.image_size} pixels, 3 colors",
+            theme["gray"],
+            15,
+        )
+    )
     for name, way, n, shapes, depth, of_level in zip(
-        map_names(model), layers(model), spec.maps, spec.boxes_per_cell, channels, boxes.split(counts)
+        map_names(model),
+        layers(model),
+        spec.maps,
+        spec.boxes_per_cell,
+        channels,
+        boxes.split(counts),
     ):
-        parts.append(arrow([(CENTRE, y + TILE + 4), (CENTRE, y + ROW - 4)], theme))
-        parts.append(label(CENTRE + 12, y + TILE + 25, way, theme["grey"], 14, halo=theme["paper"]))
+        parts.append(arrow([(CENTER, y + TILE + 4), (CENTER, y + ROW - 4)], theme))
+        parts.append(label(CENTER + 12, y + TILE + 25, way, theme["gray"], 14, halo=theme["paper"]))
         y += ROW
         cells = of_level.view(n, n, shapes, 4)  # (rows, columns, shapes, 4)
         parts += tile(y, n, cells[n // 2, n // 2], theme)
         parts.append(label(TEXT, y + 20, name, theme["ink"], 18, bold=True))
-        parts.append(label(TEXT, y + 42, f"{n} × {n} cells, {depth} channels", theme["grey"], 15))
-        parts.append(label(TEXT, y + 63, f"{shapes} boxes a cell: {len(of_level)}", theme["box"], 15))
+        parts.append(label(TEXT, y + 42, f"{n} × {n} cells, {depth} channels", theme["gray"], 15))
+        parts.append(
+            label(TEXT, y + 63, f"{shapes} boxes a cell: {len(of_level)}", theme["box"], 15)
+        )
         parts.append(arrow([(END - 30, y + TILE / 2), (END, y + TILE / 2)], theme, tip=False))
     bottom = y + ROW
     parts.append(arrow([(END, 14 + ROW + TILE / 2), (END, bottom + 4)], theme))
-    parts.append(label(END - 8, y + TILE + 20, "heads, 3 × 3", theme["grey"], 14, "end"))
+    parts.append(label(END - 8, y + TILE + 20, "heads, 3 × 3", theme["gray"], 14, "end"))
     total = f"{sum(counts)} default boxes, an answer for each:"
     answers = f"{sum(counts)} × (C + 1) scores, {sum(counts)} × 4 offsets; then NMS"
     parts.append(rectangle(10, bottom + 6, WIDTH - 20, 62, theme["lit"], radius=8))
     parts.append(label(WIDTH / 2, bottom + 32, total, theme["on lit"], 16, "middle", bold=True))
     parts.append(label(WIDTH / 2, bottom + 55, answers, theme["on lit"], 15, "middle"))
-    return picture(WIDTH, bottom + 78, parts, theme, f"Architecture of {spec.name}, with {sum(counts)} default boxes")
+    return picture(
+        WIDTH,
+        bottom + 78,
+        parts,
+        theme,
+        f"Architecture of {spec.name}, with {sum(counts)} default boxes",
+    )
 
 
 # Measures of the architecture's picture, in pixels.
 WIDTH, ROW, TILE, SLANT = 560, 122, 74, 70  # a row's height, and a tile's height and slant
-CENTRE, TEXT, END = 135, 285, 546  # middle of the tiles, left edge of the words, the line that collects the answers
+CENTER, TEXT, END = (
+    135,
+    285,
+    546,
+)  # middle of the tiles, left edge of the words, the line that collects the answers
 
 
 def tile(y: float, cells: int, boxes: Float[Tensor, "n 4"], theme: dict[str, str]) -> list[str]:
     """The picture laid flat, with its top edge at ``y``: a grid of cells, and boxes (xyxy) in fractions of it."""
-    wide = 2 * (CENTRE - 15) - SLANT
+    wide = 2 * (CENTER - 15) - SLANT
 
     def at(u: float, v: float) -> str:
         return f"{15 + u * wide + (1 - v) * SLANT:.1f},{y + v * TILE:.1f}"
@@ -180,11 +217,17 @@ def tile(y: float, cells: int, boxes: Float[Tensor, "n 4"], theme: dict[str, str
 
     ticks = [i / cells for i in range(1, cells)]
     lines = " ".join([f"M{at(t, 0)} L{at(t, 1)} M{at(0, t)} L{at(1, t)}" for t in ticks])
-    parts = [f'<polygon points="{outline([0, 0, 1, 1])}" fill="{theme["card"]}" stroke="{theme["ink"]}"/>']
+    parts = [
+        f'<polygon points="{outline([0, 0, 1, 1])}" fill="{theme["card"]}" stroke="{theme["ink"]}"/>'
+    ]
     if lines:
-        parts.append(f'<path d="{lines}" stroke="{theme["pale"]}" stroke-width="{0.4 if cells > 15 else 0.9}"/>')
+        parts.append(
+            f'<path d="{lines}" stroke="{theme["pale"]}" stroke-width="{0.4 if cells > 15 else 0.9}"/>'
+        )
     for box in boxes.tolist():
-        parts.append(f'<polygon points="{outline(box)}" fill="none" stroke="{theme["box"]}" stroke-width="1.6"/>')
+        parts.append(
+            f'<polygon points="{outline(box)}" fill="none" stroke="{theme["box"]}" stroke-width="1.6"/>'
+        )
     return parts
 
 
@@ -214,10 +257,14 @@ def arrow(points: list[tuple[float, float]], theme: dict[str, str], tip: bool = 
     """A line through points, with a tip at its end."""
     way = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
     end = ' marker-end="url(#tip)"' if tip else ""
-    return f'<polyline points="{way}" fill="none" stroke="{theme["grey"]}" stroke-width="1.5"{end}/>'
+    return (
+        f'<polyline points="{way}" fill="none" stroke="{theme["gray"]}" stroke-width="1.5"{end}/>'
+    )
 
 
-def rectangle(x: float, y: float, wide: float, high: float, fill: str, edge: str = "none", radius: float = 0) -> str:
+def rectangle(
+    x: float, y: float, wide: float, high: float, fill: str, edge: str = "none", radius: float = 0
+) -> str:
     """A rectangle, with round corners."""
     place = f'x="{x:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{high:.1f}" rx="{radius}"'
     return f'<rect {place} fill="{fill}" stroke="{edge}" stroke-width="1.4"/>'
@@ -240,14 +287,18 @@ def label(
     return f'<text {place} fill="{ink}"{weight}{around}>{escape(words)}</text>'
 
 
-def picture(wide: float, high: float, parts: list[str], theme: dict[str, str], title: str = "") -> Diagram:
+def picture(
+    wide: float, high: float, parts: list[str], theme: dict[str, str], title: str = ""
+) -> Diagram:
     """Parts on the theme's ground, as a whole SVG file. One with a title is a single picture."""
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
-    tip = f'<path d="M0,0 L9,4.5 L0,9 Z" fill="{theme["grey"]}"/>'
+    tip = f'<path d="M0,0 L9,4.5 L0,9 Z" fill="{theme["gray"]}"/>'
     marker = f'<marker id="tip" markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto">{tip}</marker>'
     font = "font-family=\"'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif\""
     lines = [
-        f'{head} {font} role="img">\n<title>{escape(title)}</title>' if title else f"{head} {font}>",
+        f'{head} {font} role="img">\n<title>{escape(title)}</title>'
+        if title
+        else f"{head} {font}>",
         f"<defs>{marker}</defs>",
         rectangle(0, 0, wide, high, theme["paper"], radius=6),
         *parts,

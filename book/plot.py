@@ -16,12 +16,24 @@ def style() -> None:
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 
     set_matplotlib_formats("svg")
-    plain = dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK)
+    plain = dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), INK
+    )
     hidden = {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
-    ground = {"figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER, "grid.color": "#e6e9ec"}
-    colours = {"axes.prop_cycle": matplotlib.cycler(color=PALETTE), "image.cmap": "cividis"}
-    size = {"font.size": 11, "axes.titlesize": 11, "figure.figsize": (7.2, 3.4), "figure.constrained_layout.use": True}
-    matplotlib.rcParams.update(plain | hidden | ground | colours | size)
+    ground = {
+        "figure.facecolor": PAPER,
+        "axes.facecolor": PAPER,
+        "savefig.facecolor": PAPER,
+        "grid.color": "#e6e9ec",
+    }
+    colors = {"axes.prop_cycle": matplotlib.cycler(color=PALETTE), "image.cmap": "cividis"}
+    size = {
+        "font.size": 11,
+        "axes.titlesize": 11,
+        "figure.figsize": (7.2, 3.4),
+        "figure.constrained_layout.use": True,
+    }
+    matplotlib.rcParams.update(plain | hidden | ground | colors | size)
 
 
 def show_boxes(
@@ -50,12 +62,12 @@ def show_boxes(
         ax.imshow(image.permute(1, 2, 0).cpu(), extent=(0, unit, unit, 0), interpolation="nearest")
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-    colours = [color] * len(boxes) if isinstance(color, str) else color
+    colors = [color] * len(boxes) if isinstance(color, str) else color
     corners = (boxes * unit).tolist()
-    for (left, top, right, bottom), c in zip(corners, colours):
+    for (left, top, right, bottom), c in zip(corners, colors):
         looks = {"fill": False, "edgecolor": c, "linewidth": 2} | line
         ax.add_patch(Rectangle((left, top), right - left, bottom - top, **looks))
-    for (left, top, _, _), c, word in zip(corners, colours, labels):
+    for (left, top, _, _), c, word in zip(corners, colors, labels):
         patch = {"facecolor": c, "edgecolor": "none", "boxstyle": "square,pad=0.15"}
         ax.text(left, top, word, color=ink_on(c), fontsize=9, va="bottom", bbox=patch, clip_on=True)
     return ax

@@ -22,7 +22,12 @@ def names_of(node: ast.stmt) -> list[str]:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [node.name]
         case ast.Assign():
-            return [part.id for target in node.targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+            return [
+                part.id
+                for target in node.targets
+                for part in ast.walk(target)
+                if isinstance(part, ast.Name)
+            ]
         case ast.AnnAssign(target=ast.Name(id=name)):
             return [name]
     return []
@@ -30,7 +35,10 @@ def names_of(node: ast.stmt) -> list[str]:
 
 def span(node: ast.stmt, lines: list[str]) -> tuple[int, int]:
     """First line of a definition and the line after its last; decorators and the comment right above belong to it."""
-    start = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))]) - 1
+    start = (
+        min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
+        - 1
+    )
     while start and lines[start - 1].startswith("#"):
         start -= 1
     return start, node.end_lineno
@@ -39,7 +47,7 @@ def span(node: ast.stmt, lines: list[str]) -> tuple[int, int]:
 def source_of(names: list[str], module: str) -> str:
     """A module's definitions of ``names``, in that order, exactly as they stand in it.
 
-    Neighbours in the module keep what is between them there; others are set apart by two blank lines, or, when both
+    Neighbors in the module keep what is between them there; others are set apart by two blank lines, or, when both
     are assignments, by none.
 
     Raises:
@@ -53,7 +61,9 @@ def source_of(names: list[str], module: str) -> str:
         start, end = span(body[i], lines)
         if previous is not None and i == previous + 1:
             shown += lines[span(body[previous], lines)[1] : start]
-        elif previous is not None and not (isinstance(body[i], ASSIGNMENT) and isinstance(body[previous], ASSIGNMENT)):
+        elif previous is not None and not (
+            isinstance(body[i], ASSIGNMENT) and isinstance(body[previous], ASSIGNMENT)
+        ):
             shown += ["", ""]
         shown += lines[start:end]
     return "\n".join(shown)
@@ -75,9 +85,13 @@ def shown_in(cell: str) -> tuple[str, list[str]] | None:
     names = [name for node in body for name in names_of(node)]
     for node in body:
         if not names_of(node):
-            raise ValueError(f"only definitions can stand in such a cell, not {ast.unparse(node).splitlines()[0]!r}")
+            raise ValueError(
+                f"only definitions can stand in such a cell, not {ast.unparse(node).splitlines()[0]!r}"
+            )
     if not names:
-        raise ValueError("the cell names nothing: add a stub for each definition, such as 'def iou(): ...'")
+        raise ValueError(
+            "the cell names nothing: add a stub for each definition, such as 'def iou(): ...'"
+        )
     return header[1], names
 
 
@@ -117,7 +131,9 @@ def sync(root: Path = ROOT, check: bool = False) -> list[str]:
                 problems.append(f"{path.name}, cell {i}: {error}")
                 continue
             if wanted != source and check:
-                problems.append(f"{path.name}, cell {i}: differs from {wanted.splitlines()[0][2:]}; run 'make sync'")
+                problems.append(
+                    f"{path.name}, cell {i}: differs from {wanted.splitlines()[0][2:]}; run 'make sync'"
+                )
             elif wanted != source:
                 cell["source"] = wanted.splitlines(keepends=True)
                 changed = True
@@ -128,8 +144,12 @@ def sync(root: Path = ROOT, check: bool = False) -> list[str]:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if a chapter differs")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="change nothing; exit 1 if a chapter differs"
+    )
     problems = sync(check=parser.parse_args().check)
     print(
         "\n".join(problems) or "The chapters show the package's own source.",

@@ -46,7 +46,9 @@ class Toy:
     names: tuple[str, ...]  # of the default boxes
     probabilities: Float[Tensor, "A classes"]  # what a network answers: background, house, car
     predicted_boxes: Float[Tensor, "A 4"]  # where it says that they are, xyxy
-    logits: Float[Tensor, "A classes"]  # the same two answers as the network gives them: the softmax of these are
+    logits: Float[
+        Tensor, "A classes"
+    ]  # the same two answers as the network gives them: the softmax of these are
     offsets: Float[Tensor, "A 4"]  # the probabilities, and decoding these gives the predicted boxes
 
     @staticmethod
@@ -121,7 +123,16 @@ def make_toy() -> Toy:
         labels=torch.tensor([1, 2]),
         spec=SPEC,
         default_boxes=default_boxes,
-        names=("top left", "top right", "bottom left", "bottom right", "square", "wide", "tall", "whole"),
+        names=(
+            "top left",
+            "top right",
+            "bottom left",
+            "bottom right",
+            "square",
+            "wide",
+            "tall",
+            "whole",
+        ),
         probabilities=probabilities,
         predicted_boxes=predicted_boxes,
         logits=probabilities.log(),

@@ -31,9 +31,9 @@ from ssd_lite.checkpoint import write_atomically
 from ssd_lite.data import Resized
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import Detections, detect
-from ssd_lite.distributed import choose_device, describe
+from ssd_lite.distributed import choose_device, describe_device
 from ssd_lite.matching import match
-from ssd_lite.metrics import Evaluation, evaluate, measure, objects
+from ssd_lite.metrics import Evaluation, evaluate, evaluate_model, ground_truth
 from ssd_lite.model import SSD
 from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, Recipe
 from ssd_lite.runs import number_or_none
@@ -94,7 +94,9 @@ def variants(spec: SSDSpec, recipe: Recipe, scenes: int, few: int) -> Iterator[V
     yield change(group="shapes", name="squares only", spec=replace(spec, ratios=squares))
     yield change(group="shapes", name="no extra square", spec=replace(spec, extra_square=False))
     for augment in ("none", "mirror", "mirror+distort", "mirror+crop", "mirror+expand", "paper"):
-        yield change(group="augmentation", name=augment, recipe=replace(recipe, augment=augment), scenes=few)
+        yield change(
+            group="augmentation", name=augment, recipe=replace(recipe, augment=augment), scenes=few
+        )
     for ratio in (1, 10, 10_000):
         name = f"{ratio} : 1" if ratio < 100 else "all"
         yield change(group="mining", name=name, recipe=replace(recipe, negative_ratio=ratio))
@@ -108,35 +110,35 @@ def variants(spec: SSDSpec, recipe: Recipe, scenes: int, few: int) -> Iterator[V
 def match_by_threshold(default_boxes, boxes, labels, threshold=0.5):
     """Every default box answers for the object it overlaps most, if their IoU reaches the threshold; none is forced."""
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
-    best, owner = torch.where(labels[:, :, None] > 0, overlap, -1).max(dim=1)  # (B, A)
-    return targets(default_boxes, boxes, labels, owner, best >= threshold)
+    best, assigned = torch.where(labels[:, :, None] > 0, overlap, -1).max(dim=1)  # (B, A)
+    return targets(default_boxes, boxes, labels, assigned, best >= threshold)
 
 
 def match_overwriting(default_boxes, boxes, labels, threshold=0.5):
     """As many implementations do it: each object's best box is forced, and a box that two want is the later one's."""
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
     overlap = torch.where(labels[:, :, None] > 0, overlap, -1)
-    best, owner = overlap.max(dim=1)  # (B, A)
+    best, assigned = overlap.max(dim=1)  # (B, A)
     positive = best >= threshold
-    favourite = overlap.argmax(dim=2)  # (B, G)
+    favorite = overlap.argmax(dim=2)  # (B, G)
     for g in range(boxes.shape[1]):
         real = labels[:, g : g + 1] > 0  # (B, 1)
-        mine = favourite[:, g : g + 1]  # (B, 1)
-        owner.scatter_(1, mine, torch.where(real, g, owner.gather(1, mine)))
+        mine = favorite[:, g : g + 1]  # (B, 1)
+        assigned.scatter_(1, mine, torch.where(real, g, assigned.gather(1, mine)))
         positive.scatter_(1, mine, real | positive.gather(1, mine))
-    return targets(default_boxes, boxes, labels, owner, positive)
+    return targets(default_boxes, boxes, labels, assigned, positive)
 
 
-def targets(default_boxes, boxes, labels, owner, positive):
+def targets(default_boxes, boxes, labels, assigned, positive):
     """Labels and boxes that the default boxes should have said, as :func:`ssd_lite.matching.match` returns them."""
-    themselves = cxcywh_to_xyxy(default_boxes).expand(*owner.shape, 4)  # (B, A, 4)
-    target_labels = torch.where(positive, labels.gather(1, owner), 0)  # (B, A)
-    target_boxes = boxes.gather(1, owner[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
-    return target_labels, torch.where(positive[:, :, None], target_boxes, themselves)
+    default_xyxy = cxcywh_to_xyxy(default_boxes).expand(*assigned.shape, 4)  # (B, A, 4)
+    target_labels = torch.where(positive, labels.gather(1, assigned), 0)  # (B, A)
+    target_boxes = boxes.gather(1, assigned[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
+    return target_labels, torch.where(positive[:, :, None], target_boxes, default_xyxy)
 
 
 class NormedBase(nn.Module):
-    """A base whose finest map is L2-normalised for its head, as conv4_3 is in the paper."""
+    """A base whose finest map is L2-normalized for its head, as conv4_3 is in the paper."""
 
     def __init__(self, base: nn.Module):
         super().__init__()
@@ -162,14 +164,27 @@ def train_and_measure(variant: Variant, seed: int, device: str, test_scenes: int
     recipe = replace(variant.recipe, seed=seed, evaluate_every=10**9, save_every=10**9)
     size, began = variant.spec.image_size, time.monotonic()
     with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as null:
-        objective = partial(training_loss, matcher=variant.matcher)
-        train, unseen = scenes(variant.scenes, 0, size), Shapes(1, 1, size)  # fit looks at one scene only
-        with redirect_stdout(null), redirect_stderr(null):  # several runs at a time: one bar is enough
-            fit(model, train, unseen, recipe, folder, device, objective=objective)
+        loss_fn = partial(training_loss, matcher=variant.matcher)
+        train, unseen = (
+            scenes(variant.scenes, 0, size),
+            Shapes(1, 1, size),
+        )  # fit looks at one scene only
+        with (
+            redirect_stdout(null),
+            redirect_stderr(null),
+        ):  # several runs at a time: one bar is enough
+            fit(model, train, unseen, recipe, folder, device, loss_fn=loss_fn)
     seconds = time.monotonic() - began
     test = scenes(test_scenes, 1, size)
-    about = {"group": variant.group, "variant": variant.name, "seed": seed, "boxes": len(model.default_boxes)}
-    lines = [about | {"seconds": round(seconds, 1)} | figures(measure(model, test, coco=True))]
+    about = {
+        "group": variant.group,
+        "variant": variant.name,
+        "seed": seed,
+        "boxes": len(model.default_boxes),
+    }
+    lines = [
+        about | {"seconds": round(seconds, 1)} | figures(evaluate_model(model, test, coco=True))
+    ]
     if variant.group == "baseline":
         blind = about | {"group": "NMS", "variant": "class-blind"}
         lines.append(blind | figures(measure_class_blind(model, test)))
@@ -177,14 +192,16 @@ def train_and_measure(variant: Variant, seed: int, device: str, test_scenes: int
 
 
 def measure_class_blind(model: SSD, data: Resized) -> Evaluation:
-    """:func:`~ssd_lite.metrics.measure`, but a box also suppresses those of other classes."""
+    """:func:`~ssd_lite.metrics.evaluate_model`, but a box also suppresses those of other classes."""
     samples = [data[i] for i in range(len(data))]
     found = []
     for sample in samples:
-        [candidates] = detect(model, [sample.image], iou_threshold=1, per_image=2000)  # no IoU is above 1
+        [candidates] = detect(
+            model, [sample.image], iou_threshold=1, per_image=2000
+        )  # no IoU is above 1
         kept = torchvision.ops.nms(candidates.boxes, candidates.scores, 0.45)[:200]
         found.append(Detections(*(x[kept] for x in candidates)))
-    return evaluate(found, [objects(sample) for sample in samples], model.classes, coco=True)
+    return evaluate(found, [ground_truth(sample) for sample in samples], model.classes, coco=True)
 
 
 def figures(evaluation: Evaluation) -> dict:
@@ -195,13 +212,19 @@ def figures(evaluation: Evaluation) -> dict:
 
 def main() -> None:
     """Do all runs that the record does not hold yet."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", choices=MODELS, default="lite")
     parser.add_argument("--seeds", type=int, default=3, help="runs of every variant")
     parser.add_argument("--steps", type=int, help="of every run; by default the model's")
-    parser.add_argument("--test-scenes", type=int, default=200, help="held-out scenes to measure on")
+    parser.add_argument(
+        "--test-scenes", type=int, default=200, help="held-out scenes to measure on"
+    )
     parser.add_argument("--only", help="one group of variants")
-    parser.add_argument("--processes", type=int, help="runs at a time; by default one a core, or one on a GPU")
+    parser.add_argument(
+        "--processes", type=int, help="runs at a time; by default one a core, or one on a GPU"
+    )
     parser.add_argument("--out", type=Path, help="the record; by default one in figures/records/")
     args = parser.parse_args()
     device = choose_device()
@@ -214,19 +237,34 @@ def main() -> None:
     recipe = replace(recipe, steps=args.steps or recipe.steps)
     protocol = {"spec": spec.name, "recipe": asdict(recipe), "scenes": many, "few_scenes": few}
     protocol = json.loads(json.dumps(protocol | {"test_scenes": args.test_scenes}))
-    record = {"device": describe(device), "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+    record = {
+        "device": describe_device(device),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
     record |= {"protocol": protocol, "runs": []}
     if path.exists():
         record = json.loads(path.read_text())
         if record["protocol"] != protocol:
-            raise SystemExit(f"{path}: was recorded with {record['protocol']}, not {protocol}; move it away first")
+            raise SystemExit(
+                f"{path}: was recorded with {record['protocol']}, not {protocol}; move it away first"
+            )
     done = {(line["group"], line["variant"], line["seed"]) for line in record["runs"]}
     chosen = [v for v in variants(spec, recipe, many, few) if args.only in (None, v.group)]
-    todo = [(v, seed) for seed in range(args.seeds) for v in chosen if (v.group, v.name, seed) not in done]
+    todo = [
+        (v, seed)
+        for seed in range(args.seeds)
+        for v in chosen
+        if (v.group, v.name, seed) not in done
+    ]
 
     threads = max(1, cores // processes)
-    with ProcessPoolExecutor(processes, get_context("spawn"), torch.set_num_threads, (threads,)) as pool:
-        runs = [pool.submit(train_and_measure, v, seed, str(device), args.test_scenes) for v, seed in todo]
+    with ProcessPoolExecutor(
+        processes, get_context("spawn"), torch.set_num_threads, (threads,)
+    ) as pool:
+        runs = [
+            pool.submit(train_and_measure, v, seed, str(device), args.test_scenes)
+            for v, seed in todo
+        ]
         for run in tqdm(as_completed(runs), total=len(runs), unit="run"):
             record["runs"] += run.result()
             write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())

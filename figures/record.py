@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from book.replay import Replay
-from ssd_lite import detect, draw, load
+from ssd_lite import detect, draw, load_model
 from ssd_lite.cli import choose_recipe, choose_spec, make_parser, train_command
 from ssd_lite.datasets import open_data
 
@@ -29,12 +29,16 @@ GPU_DATA = ("shapes", "bccd")
 
 def picture(weights: Path, data: str, root: Path, columns: int = 3, rows: int = 2) -> Image.Image:
     """A sheet of held-out pictures with what the model finds in them."""
-    model = load(weights)
+    model = load_model(weights)
     test = open_data(data, root, model.spec.image_size, download=False).test
     images = [test[i].image for i in range(min(columns * rows, len(test)))]
-    drawn = [draw(image, found, model.classes) for image, found in zip(images, detect(model, images))]
+    drawn = [
+        draw(image, found, model.classes) for image, found in zip(images, detect(model, images))
+    ]
     width, height = max(d.width for d in drawn), max(d.height for d in drawn)
-    sheet = Image.new("RGB", (columns * width + (columns - 1) * 8, rows * height + (rows - 1) * 8), "white")
+    sheet = Image.new(
+        "RGB", (columns * width + (columns - 1) * 8, rows * height + (rows - 1) * 8), "white"
+    )
     for i, d in enumerate(drawn):
         sheet.paste(d, (i % columns * (width + 8), i // columns * (height + 8)))
     return sheet
@@ -48,7 +52,9 @@ def main(what: str = "shapes", *options: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         if what == "seeds":
-            others = [train("shapes", run / str(seed), "--seed", str(seed), *options) for seed in (1, 2)]
+            others = [
+                train("shapes", run / str(seed), "--seed", str(seed), *options) for seed in (1, 2)
+            ]
             keep_seeds(others, f"shapes_lite_{device}")
         elif what == "gpu":
             for data in GPU_DATA:

@@ -9,9 +9,9 @@ Three lines find the objects in a picture: load a model, detect, draw::
     draw(image, found, model.classes).save("found.png")
 """
 
-from ssd_lite.checkpoint import load
+from ssd_lite.checkpoint import load_model
 from ssd_lite.data import read_image
 from ssd_lite.detection import detect
 from ssd_lite.drawing import draw
 
-__all__ = ["detect", "draw", "load", "read_image"]
+__all__ = ["detect", "draw", "load_model", "read_image"]

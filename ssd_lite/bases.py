@@ -1,6 +1,5 @@
 """Chapter 7, first half. Base networks: pictures to the first feature maps."""
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -19,19 +18,23 @@ class L2Norm(nn.Module):
         self.weight = nn.Parameter(torch.full((channels,), float(length)))
 
     def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        scale = (x.float().square().sum(dim=1, keepdim=True) + 1e-10).rsqrt()  # (B, 1, H, W), fp32 under autocast
+        scale = (
+            x.float().square().sum(dim=1, keepdim=True) + 1e-10
+        ).rsqrt()  # (B, 1, H, W), fp32 under autocast
         return (x * scale * self.weight[:, None, None]).to(x.dtype)
 
 
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1):
+def conv_relu(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
+):
     """A convolution and its ReLU, as VGG16 has them."""
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.ReLU(inplace=True)]
 
 
-def normed_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
-    """A convolution, group normalisation and ReLU, as the lite model has them.
+def conv_gn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
+    """A convolution, group normalization and ReLU, as the lite model has them.
 
-    Groups, not batches: an image's activations never depend on its neighbours in the batch, in
+    Groups, not batches: an image's activations never depend on its neighbors in the batch, in
     training or after.
     """
     return [
@@ -42,7 +45,7 @@ def normed_convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, 
 
 
 class VGG16Base(nn.Module):
-    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalised) and fc7 (stride
+    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalized) and fc7 (stride
     16). Paper: section 3.
 
     fc6 and fc7 are convolutions; fc6 is dilated, because pool5 no longer halves the map.
@@ -57,16 +60,16 @@ class VGG16Base(nn.Module):
             if layers:
                 layers += [nn.MaxPool2d(2, 2, ceil_mode=outputs == 512)]  # pool3 rounds up: 75 → 38
             for _ in range(count):
-                layers += convolution(inputs, outputs, 3, padding=1)
+                layers += conv_relu(inputs, outputs, 3, padding=1)
                 inputs = outputs
         self.conv4_3 = nn.Sequential(*layers)
         self.norm = L2Norm(512)
         self.fc7 = nn.Sequential(
             nn.MaxPool2d(2, 2),
-            *(layer for _ in range(3) for layer in convolution(512, 512, 3, padding=1)),
+            *(layer for _ in range(3) for layer in conv_relu(512, 512, 3, padding=1)),
             nn.MaxPool2d(3, 1, 1),
-            *convolution(512, 1024, 3, padding=6, dilation=6),
-            *convolution(1024, 1024, 1),
+            *conv_relu(512, 1024, 3, padding=6, dilation=6),
+            *conv_relu(1024, 1024, 1),
         )
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
@@ -87,12 +90,14 @@ class LiteBase(nn.Module):
     def __init__(self):
         super().__init__()
         self.stride4 = nn.Sequential(
-            *normed_convolution(3, 32, 6, 4, 1),
-            *normed_convolution(32, 48, 3, 1, 1),
-            *normed_convolution(48, 48, 3, 1, 1),
+            *conv_gn_relu(3, 32, 6, 4, 1),
+            *conv_gn_relu(32, 48, 3, 1, 1),
+            *conv_gn_relu(48, 48, 3, 1, 1),
         )
-        self.stride8 = nn.Sequential(*normed_convolution(48, 64, 3, 2, 1), *normed_convolution(64, 64, 3, 1, 1))
-        self.stride16 = nn.Sequential(*normed_convolution(64, 128, 3, 2, 1), *normed_convolution(128, 128, 3, 1, 1))
+        self.stride8 = nn.Sequential(*conv_gn_relu(48, 64, 3, 2, 1), *conv_gn_relu(64, 64, 3, 1, 1))
+        self.stride16 = nn.Sequential(
+            *conv_gn_relu(64, 128, 3, 2, 1), *conv_gn_relu(128, 128, 3, 1, 1)
+        )
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
         stride4 = self.stride4(images)  # (B, 48, H/4, W/4)
@@ -100,4 +105,4 @@ class LiteBase(nn.Module):
         return [stride4, stride8, self.stride16(stride8)]  # (B, 128, H/16, W/16)
 
 
-BASES = {"vgg16": (VGG16Base, convolution), "lite": (LiteBase, normed_convolution)}
+BASES = {"vgg16": (VGG16Base, conv_relu), "lite": (LiteBase, conv_gn_relu)}

@@ -6,13 +6,13 @@ from torch import Tensor
 
 
 def cxcywh_to_xyxy(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Centre, width and height to left, top, right and bottom; any unit."""
-    centre, size = boxes[..., :2], boxes[..., 2:]
-    return torch.cat([centre - size / 2, centre + size / 2], dim=-1)
+    """Center, width and height to left, top, right and bottom; any unit."""
+    center, size = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([center - size / 2, center + size / 2], dim=-1)
 
 
 def xyxy_to_cxcywh(boxes: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 4"]:
-    """Left, top, right and bottom to centre, width and height; any unit."""
+    """Left, top, right and bottom to center, width and height; any unit."""
     top_left, bottom_right = boxes[..., :2], boxes[..., 2:]
     return torch.cat([(top_left + bottom_right) / 2, bottom_right - top_left], dim=-1)
 
@@ -42,6 +42,11 @@ def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor,
     return torch.where(union > 0, shared / union, 0)
 
 
+def paired_iou(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n"]:
+    """IoU of each box of ``a`` with the box of ``b`` in the same place, both xyxy."""
+    return iou(a[..., None, :], b[..., None, :])[..., 0, 0]
+
+
 def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
     """Raise ``ValueError`` unless ``boxes`` are real xyxy boxes: shape (..., 4), finite,
     corners in order.
@@ -53,7 +58,9 @@ def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
         given = f"{boxes.dtype} of shape {tuple(boxes.shape)}"
         raise ValueError(f"{name}: expected floats of shape (..., 4), got {given}")
     width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
-    bad = ~((width > 0) & (height > 0) & boxes.isfinite().all(dim=-1))  # NaN > 0 is False: NaN is bad
+    bad = ~(
+        (width > 0) & (height > 0) & boxes.isfinite().all(dim=-1)
+    )  # NaN > 0 is False: NaN is bad
     if bad.any():
         first = boxes[bad][0].tolist()
         raise ValueError(

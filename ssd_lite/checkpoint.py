@@ -39,19 +39,23 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from None
 
 
-def save(path: str | Path, model: SSD, extra: Mapping[str, Tensor] | None = None, **provenance: Any) -> None:
+def save_checkpoint(
+    path: str | Path, model: SSD, extra: Mapping[str, Tensor] | None = None, **provenance: Any
+) -> None:
     """Write a model's weights with its spec and classes, and whatever else is worth knowing (``provenance``).
 
-    ``extra`` tensors, an optimiser's for example, travel beside the weights; their names must not begin with "model.".
+    ``extra`` tensors, an optimizer's for example, travel beside the weights; their names must not begin with "model.".
     """
-    tensors = {f"model.{name}": x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
+    tensors = {
+        f"model.{name}": x.detach().cpu().contiguous() for name, x in model.state_dict().items()
+    }
     tensors |= {name: x.detach().cpu().contiguous() for name, x in (extra or {}).items()}
     about = {"spec": asdict(model.spec), "classes": model.classes, "provenance": provenance}
     metadata = {"ssd_lite": json.dumps(about)}
     write_atomically(Path(path), safetensors.torch.save(tensors, metadata))
 
 
-def read(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str, Any]]:
+def load_checkpoint(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str, Any]]:
     """A checkpoint's model, its extra tensors and its provenance. Raises ``ValueError`` that names the file."""
     path = Path(path)
     try:
@@ -70,7 +74,9 @@ def read(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str, Any]]:
     try:
         about = json.loads(metadata["ssd_lite"])
         model = SSD(spec_from(about["spec"]), about["classes"])
-        model.load_state_dict({k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")})
+        model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        )
         provenance = about["provenance"]
     except KeyError:
         raise ValueError(
@@ -93,7 +99,7 @@ def spec_from(fields: Mapping[str, Any]) -> SSDSpec:
     return SSDSpec(**{**fields, "extras": tuple(ExtraLayer(*extra) for extra in fields["extras"])})
 
 
-def load(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
+def load_model(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
     """A trained model, ready to detect.
 
     Args:
@@ -110,10 +116,16 @@ def load(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
     elif path.suffix in (".pth", ".pt"):
         model = from_torchvision(read_state_dict(path))
     elif path.is_dir():
-        found = [path / name for name in ("best.safetensors", "last.safetensors") if (path / name).is_file()]
+        found = [
+            path / name
+            for name in ("best.safetensors", "last.safetensors")
+            if (path / name).is_file()
+        ]
         if not found:
-            raise ValueError(f"{path}: no checkpoint in this folder; expected best.safetensors or last.safetensors")
-        model, _, _ = read(found[0])
+            raise ValueError(
+                f"{path}: no checkpoint in this folder; expected best.safetensors or last.safetensors"
+            )
+        model, _, _ = load_checkpoint(found[0])
     else:
-        model, _, _ = read(path)
+        model, _, _ = load_checkpoint(path)
     return model.to(device).eval()

@@ -14,7 +14,12 @@ from torch.utils.data import Dataset
 from ssd_lite.boxes import check_boxes
 from ssd_lite.model import resize
 
-UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # what pillow raises for a bad file
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    Image.DecompressionBombError,
+)  # what pillow raises for a bad file
 
 
 class Sample(NamedTuple):
@@ -48,7 +53,9 @@ def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
     """
     for sample in samples:
         check_sample(sample, classes)
-    most = max([1, *(len(sample.boxes) for sample in samples)])  # G >= 1, also when nobody has an object
+    most = max(
+        [1, *(len(sample.boxes) for sample in samples)]
+    )  # G >= 1, also when nobody has an object
     boxes = torch.zeros(len(samples), most, 4)
     labels = torch.zeros(len(samples), most, dtype=torch.int64)
     for row, sample in enumerate(samples):
@@ -101,7 +108,9 @@ class Resized(Dataset):
         return sample
 
 
-def batches(samples: int, batch_size: int, seed: int, start: int = 0, steps: int | None = None) -> Iterator[list[int]]:
+def batches(
+    samples: int, batch_size: int, seed: int, start: int = 0, steps: int | None = None
+) -> Iterator[list[int]]:
     """Indices of every batch from step ``start`` on: each epoch a new order, an incomplete last
     batch left out.
 
@@ -110,12 +119,15 @@ def batches(samples: int, batch_size: int, seed: int, start: int = 0, steps: int
     """
     per_epoch = samples // batch_size
     if per_epoch == 0:
-        raise ValueError(f"batch_size: {batch_size} is more than the {samples} samples there are; make it smaller")
+        raise ValueError(
+            f"batch_size: {batch_size} is more than the {samples} samples there are; make it smaller"
+        )
     step = start
     while steps is None or step < steps:
         order = np.random.default_rng([seed, step // per_epoch]).permutation(samples)
         for k in range(
-            step % per_epoch, per_epoch if steps is None else min(per_epoch, steps - step + step % per_epoch)
+            step % per_epoch,
+            per_epoch if steps is None else min(per_epoch, steps - step + step % per_epoch),
         ):
             yield order[k * batch_size : (k + 1) * batch_size].tolist()
             step += 1
@@ -131,5 +143,7 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
     except IsADirectoryError:
         raise ValueError(f"{path}: a folder, not a picture; name the pictures in it") from None
     except UNREADABLE as error:
-        raise ValueError(f"{path}: not a picture that can be read ({error}); replace or remove the file") from None
+        raise ValueError(
+            f"{path}: not a picture that can be read ({error}); replace or remove the file"
+        ) from None
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch.utils.data import ConcatDataset, Dataset
 
 from ssd_lite.shapes import Shapes
-from ssd_lite.voc import VOCFolder, bccd, voc
+from ssd_lite.voc import VOCFolder, bccd, pascal_voc
 
 
 class Data(NamedTuple):
@@ -24,8 +24,8 @@ def open_data(name: str, root: Path, size: int, download: bool) -> Data:
     if name == "bccd":
         train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
     elif name == "voc":
-        parts = [voc(root, "trainval", year, download) for year in ("2007", "2012")]
-        test = voc(root, "test", "2007", download)
+        parts = [pascal_voc(root, "trainval", year, download) for year in ("2007", "2012")]
+        test = pascal_voc(root, "test", "2007", download)
         return Data(ConcatDataset(parts), test, test.classes)
     else:
         folder = Path(name)

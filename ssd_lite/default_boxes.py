@@ -1,6 +1,5 @@
 """Chapter 2, second half. The default boxes that follow from a specification."""
 
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +7,9 @@ from torch import Tensor
 from ssd_lite.spec import SSDSpec
 
 
-def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int) -> tuple[float, ...]:
+def sizes_by_rule(
+    image_size: int, first: int, low: int, high: int, levels: int
+) -> tuple[float, ...]:
     """Sizes as the authors' code computes them, in pixels; ``first``, ``low`` and ``high`` in
     percent of the image.
 
@@ -22,11 +23,11 @@ def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int)
     return tuple(image_size * percent / 100 for percent in percents)
 
 
-def cell_centres(map_size: int, step: float, image_size: int) -> Float[Tensor, "cells 2"]:
-    """Centres (cx, cy) of a level's cells, row by row, in [0, 1].
+def cell_centers(map_size: int, step: float, image_size: int) -> Float[Tensor, "cells 2"]:
+    """Centers (cx, cy) of a level's cells, row by row, in [0, 1].
 
-    Cell i is centred at (i + 0.5) · step pixels. The steps of the authors' code are rounded, so
-    the last centre may lie outside the image.
+    Cell i is centerd at (i + 0.5) · step pixels. The steps of the authors' code are rounded, so
+    the last center may lie outside the image.
     """
     ticks = (torch.arange(map_size, dtype=torch.float64) + 0.5) * step / image_size  # (map_size,)
     cy, cx = torch.meshgrid(ticks, ticks, indexing="ij")
@@ -57,9 +58,9 @@ def make_default_boxes(spec: SSDSpec) -> Float[Tensor, "A 4"]:
     """
     levels = []
     for level, (map_size, step) in enumerate(zip(spec.maps, spec.steps)):
-        centres = cell_centres(map_size, step, spec.image_size)  # (cells, 2)
+        centers = cell_centers(map_size, step, spec.image_size)  # (cells, 2)
         shapes = box_shapes(spec, level)  # (shapes, 2)
-        grid = (len(centres), len(shapes), 2)
-        pairs = [centres[:, None].expand(grid), shapes[None].expand(grid)]
+        grid = (len(centers), len(shapes), 2)
+        pairs = [centers[:, None].expand(grid), shapes[None].expand(grid)]
         levels += [torch.cat(pairs, dim=-1).view(-1, 4)]
     return torch.cat(levels).float()  # (A, 4)

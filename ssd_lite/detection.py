@@ -10,7 +10,7 @@ from torch import Tensor
 from ssd_lite.encoding import decode
 from ssd_lite.fast.winograd import arithmetic
 from ssd_lite.model import SSD
-from ssd_lite.nms import suppress
+from ssd_lite.nms import batched_nms
 from ssd_lite.spec import SSDSpec
 
 
@@ -43,7 +43,7 @@ def postprocess(
     if spec.clip_detections:
         boxes = boxes.clamp(0, 1)
     if logits.device.type == "cpu":
-        logits, boxes = without_background(logits, boxes, score_threshold)
+        logits, boxes = drop_sure_background(logits, boxes, score_threshold)
     scores = logits.float().softmax(dim=2)[:, :, 1:].transpose(1, 2)  # (B, C, A)
     scores = torch.where(scores > score_threshold, scores, 0)
     scores, box = scores.topk(min(per_class, scores.shape[2]), dim=2)  # (B, C, k)
@@ -56,7 +56,7 @@ def postprocess(
     while True:
         k = min(considered, scores.shape[1])
         chosen = boxes.gather(1, box[:, :k, None].expand(-1, -1, 4))  # (B, k, 4)
-        keep = suppress(chosen, label[:, :k], iou_threshold)  # (B, k)
+        keep = batched_nms(chosen, label[:, :k], iou_threshold)  # (B, k)
         # The rest cannot matter if enough survive already, or if there is no rest: NMS looks
         # only at higher scores.
         if k == scores.shape[1] or ((keep.sum(dim=1) >= per_image) | (label[:, k] == 0)).all():
@@ -67,10 +67,14 @@ def postprocess(
     best = keep.int().argsort(dim=1, descending=True, stable=True)[:, :per_image]  # (B, K)
     kept = keep.gather(1, best)
     boxes = chosen.gather(1, best[:, :, None].expand(-1, -1, 4))  # (B, K, 4)
-    return boxes, torch.where(kept, scores.gather(1, best), 0), torch.where(kept, label.gather(1, best), 0)
+    return (
+        boxes,
+        torch.where(kept, scores.gather(1, best), 0),
+        torch.where(kept, label.gather(1, best), 0),
+    )
 
 
-def without_background(
+def drop_sure_background(
     logits: Float[Tensor, "B A classes"], boxes: Float[Tensor, "B A 4"], score_threshold: float
 ) -> tuple[Float[Tensor, "B N classes"], Float[Tensor, "B N 4"]]:
     """The boxes, in their order, that may reach the threshold for some class; N is the largest
@@ -81,13 +85,17 @@ def without_background(
     GPU, asking how many would make the host wait for longer than the rest takes.
     """
     lead = logits[:, :, 1:].amax(dim=2).float() - logits[:, :, 0].float()  # (B, A)
-    least = torch.tensor(score_threshold).clamp(0, 1).logit() - 1e-3  # which is more than any rounding
+    least = (
+        torch.tensor(score_threshold).clamp(0, 1).logit() - 1e-3
+    )  # which is more than any rounding
     alive = lead > least
     most = int(alive.sum(dim=1).amax()) if len(alive) else 0
     if most > alive.shape[1] / 2:
         return logits, boxes
     first = alive.int().argsort(dim=1, descending=True, stable=True)[:, :most, None]  # (B, N, 1)
-    return logits.gather(1, first.expand(-1, -1, logits.shape[2])), boxes.gather(1, first.expand(-1, -1, 4))
+    return logits.gather(1, first.expand(-1, -1, logits.shape[2])), boxes.gather(
+        1, first.expand(-1, -1, 4)
+    )
 
 
 @torch.inference_mode()
@@ -121,12 +129,21 @@ def detect(
     finally:
         model.train(training)
     boxes, scores, labels = postprocess(
-        logits, offsets, model.default_boxes, model.spec, score_threshold, iou_threshold, per_class, per_image
+        logits,
+        offsets,
+        model.default_boxes,
+        model.spec,
+        score_threshold,
+        iou_threshold,
+        per_class,
+        per_image,
     )
     size = torch.tensor([[*image.shape[:0:-1]] * 2 for image in images])  # (B, 4): W, H, W, H
     finite = logits.isfinite().all() & offsets.isfinite().all() & boxes.isfinite().all()
     boxes, scores, labels = (x.to("cpu", non_blocking=True) for x in (boxes, scores, labels))
     if not finite:  # the last copy from a GPU: here the host waits for it, and so for those before
-        raise ValueError("logits: the network answers with NaN or infinity; its weights or its images are damaged")
+        raise ValueError(
+            "logits: the network answers with NaN or infinity; its weights or its images are damaged"
+        )
     boxes, counts = boxes * size[:, None], (labels > 0).sum(dim=1).tolist()
     return [Detections(b[:n], s[:n], c[:n]) for b, s, c, n in zip(boxes, scores, labels, counts)]

@@ -20,14 +20,26 @@ def rank() -> int:
 def choose_device(name: torch.device | str | None = None) -> torch.device:
     """The device asked for, or the best there is: cuda, mps, cpu. Each process under torchrun has its own GPU."""
     if name is None:
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"device: {name!r} is unknown; try cuda, mps or cpu") from None
-    available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available, "cpu": lambda: True}
+    available = {
+        "cuda": torch.cuda.is_available,
+        "mps": torch.backends.mps.is_available,
+        "cpu": lambda: True,
+    }
     if not available.get(device.type, lambda: False)():
-        raise ValueError(f"device: {name!r} was asked for, but PyTorch finds none here; use cpu or leave it out")
+        raise ValueError(
+            f"device: {name!r} was asked for, but PyTorch finds none here; use cpu or leave it out"
+        )
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
     return device
@@ -39,7 +51,7 @@ def join_processes(device: torch.device) -> None:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def agree(value):
+def broadcast_from_main(value):
     """Process 0's value, in every process."""
     values = [value]
     if dist.is_initialized():
@@ -48,7 +60,7 @@ def agree(value):
 
 
 def positives_per_process(target_labels: Tensor) -> Tensor:
-    """The loss's normaliser: positives of the whole batch, at least 1, divided by the number of
+    """The loss's normalizer: positives of the whole batch, at least 1, divided by the number of
     processes.
 
     DistributedDataParallel averages gradients over processes. Were each to divide by its own
@@ -61,7 +73,7 @@ def positives_per_process(target_labels: Tensor) -> Tensor:
     return positives.clamp(min=1) / world_size()
 
 
-def describe(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """A device in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)

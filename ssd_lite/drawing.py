@@ -9,23 +9,26 @@ from torch import Tensor
 
 from ssd_lite.detection import Detections
 
-# Colours that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
+# Colors that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3E9D", "#8C6D31")
 
 
-def colour(label: int) -> str:
-    """Colour of a class: label 1 has the first of the palette, and after the last it begins again."""
+def color(label: int) -> str:
+    """Color of a class: label 1 has the first of the palette, and after the last it begins again."""
     return PALETTE[(int(label) - 1) % len(PALETTE)]
 
 
 def ink_on(ground: str) -> str:
-    """Black or white, whichever stands out more from a colour (relative luminance, as WCAG has it)."""
+    """Black or white, whichever stands out more from a color (relative luminance, as WCAG has it)."""
     red, green, blue = ((c / 255) ** 2.2 for c in ImageColor.getrgb(ground))
     return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18 else "black"
 
 
 def draw(
-    image: UInt8[Tensor, "3 H W"], detections: Detections, classes: Sequence[str], threshold: float = 0.5
+    image: UInt8[Tensor, "3 H W"],
+    detections: Detections,
+    classes: Sequence[str],
+    threshold: float = 0.5,
 ) -> Image.Image:
     """A picture with its detections drawn in, each with its class and score. Small pictures come back enlarged.
 
@@ -38,20 +41,25 @@ def draw(
     chosen = detections.scores >= threshold
     boxes, scores, labels = (x[chosen].cpu() for x in detections)
     zoom = max(1, 400 // max(image.shape[1:]))  # so that there is room for words
-    image, boxes = image.cpu().repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2), boxes * zoom
+    image, boxes = (
+        image.cpu().repeat_interleave(zoom, dim=1).repeat_interleave(zoom, dim=2),
+        boxes * zoom,
+    )
     unit = max(image.shape[1:]) / 400  # lines and letters grow with the picture
-    width, colours = max(1, round(2 * unit)), [colour(label) for label in labels.tolist()]
+    width, colors = max(1, round(2 * unit)), [color(label) for label in labels.tolist()]
     if len(boxes):
-        image = torchvision.utils.draw_bounding_boxes(image, boxes, colors=colours, width=width)
+        image = torchvision.utils.draw_bounding_boxes(image, boxes, colors=colors, width=width)
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(10, 13 * unit))
-    lines = list(zip(boxes.tolist(), scores.tolist(), labels.tolist(), colours))
+    lines = list(zip(boxes.tolist(), scores.tolist(), labels.tolist(), colors))
     for (left, top, _, bottom), score, label, ground in reversed(lines):  # the best on top
         text = f" {classes[label - 1]} {score:.2f} "
         _, _, wide, high = font.getbbox(text, anchor="lt")
         high += 4 * width
         x = min(max(left, 0), max(picture.width - wide, 0))
-        y = top - high if top >= high else min(max(bottom, 0), picture.height - high)  # above the box, or below
+        y = (
+            top - high if top >= high else min(max(bottom, 0), picture.height - high)
+        )  # above the box, or below
         pen.rectangle((x, y, x + wide, y + high), fill=ground)
         pen.text((x, y + 2 * width), text, fill=ink_on(ground), font=font, anchor="lt")
     return picture

@@ -14,18 +14,18 @@ def encode(
 ) -> Float[Tensor, "*b A 4"]:
     """Offsets from each default box to its target box. Paper: section 2.2, eq. 2.
 
-    The centre moves in units of the default box's width and height, the size changes by a
+    The center moves in units of the default box's width and height, the size changes by a
     factor whose logarithm is the offset; ``variances`` divide both, so that typical offsets are
     near 1. A box without area has no logarithm: -inf.
 
     Args:
         boxes: xyxy, one for each default box, same unit as the default boxes.
         default_boxes: cxcywh.
-        variances: units of the centre's and of the size's offsets.
+        variances: units of the center's and of the size's offsets.
     """
     boxes = xyxy_to_cxcywh(boxes)  # (*B, A, 4)
-    centre, size = default_boxes.split(2, dim=1)  # (A, 2) each
-    move = (boxes[..., :2] - centre) / size / variances[0]  # (*B, A, 2)
+    center, size = default_boxes.split(2, dim=1)  # (A, 2) each
+    move = (boxes[..., :2] - center) / size / variances[0]  # (*B, A, 2)
     growth = torch.log(boxes[..., 2:] / size) / variances[1]  # (*B, A, 2)
     return torch.cat([move, growth], dim=-1)
 
@@ -42,7 +42,7 @@ def decode(
     ``max_log_size`` caps the logarithm of the growth, as torchvision does; the reference does
     not.
     """
-    centre, size = default_boxes.split(2, dim=1)  # (A, 2) each
-    centre = centre + offsets[..., :2] * variances[0] * size  # (*B, A, 2)
+    center, size = default_boxes.split(2, dim=1)  # (A, 2) each
+    center = center + offsets[..., :2] * variances[0] * size  # (*B, A, 2)
     log_growth = (offsets[..., 2:] * variances[1]).clamp(max=max_log_size)
-    return cxcywh_to_xyxy(torch.cat([centre, size * log_growth.exp()], dim=-1))  # (*B, A, 4)
+    return cxcywh_to_xyxy(torch.cat([center, size * log_growth.exp()], dim=-1))  # (*B, A, 4)

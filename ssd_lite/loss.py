@@ -1,4 +1,4 @@
-"""Chapter 5. The MultiBox loss: classification and localisation over all default boxes."""
+"""Chapter 5. The MultiBox loss: classification and localization over all default boxes."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -12,9 +12,9 @@ from torch import Tensor
 class MultiBoxLoss(NamedTuple):
     """The parts of the loss, each a scalar tensor still on the device."""
 
-    total: Tensor  # classification + localisation: what is minimised
+    total: Tensor  # classification + localization: what is minimized
     classification: Tensor
-    localisation: Tensor
+    localization: Tensor
     positives: Tensor  # default boxes that answer for an object, in the batch
     negatives: Tensor  # background boxes that took part
 
@@ -25,7 +25,7 @@ def multibox_loss(
     target_labels: Int[Tensor, "B A"],
     target_offsets: Float[Tensor, "B A 4"],
     choose_negatives: Callable[[Float[Tensor, "B A"], Bool[Tensor, "B A"]], Bool[Tensor, "B A"]],
-    normaliser: Float[Tensor, ""] | None = None,
+    normalizer: Float[Tensor, ""] | None = None,
 ) -> MultiBoxLoss:
     """Cross-entropy plus smooth L1, summed over the chosen boxes, per positive. Paper: section
     2.2, eq. 1 to 3.
@@ -38,16 +38,22 @@ def multibox_loss(
         choose_negatives: given each box's cross-entropy and the mask of positives, a mask of
             the background boxes that take part. The paper's choice is
             :func:`~ssd_lite.mining.hard_negatives`.
-        normaliser: what the sums are divided by; by default the positives of the batch, at
+        normalizer: what the sums are divided by; by default the positives of the batch, at
             least 1.
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
     scores = logits.float()
-    if scores.shape[2] < 16:  # the same numbers; the softmax is quicker along columns here, along rows below
-        cross_entropy = F.cross_entropy(scores.transpose(1, 2), target_labels, reduction="none")  # (B, A)
+    if (
+        scores.shape[2] < 16
+    ):  # the same numbers; the softmax is quicker along columns here, along rows below
+        cross_entropy = F.cross_entropy(
+            scores.transpose(1, 2), target_labels, reduction="none"
+        )  # (B, A)
     else:
-        by_row = F.cross_entropy(scores.flatten(0, 1), target_labels.flatten(), reduction="none")  # (B · A,)
+        by_row = F.cross_entropy(
+            scores.flatten(0, 1), target_labels.flatten(), reduction="none"
+        )  # (B · A,)
         cross_entropy = by_row.view_as(target_labels)  # (B, A)
     with torch.no_grad():
         negative = choose_negatives(cross_entropy, positive)  # (B, A)
@@ -55,26 +61,40 @@ def multibox_loss(
     # Background has no offsets to learn: it is told what it says already, so distance and
     # gradient are 0, whatever its target. A mask afterwards would hide a NaN from the loss, but
     # not from the gradient.
-    wanted = torch.where(positive[:, :, None], target_offsets, offsets.detach().float())  # (B, A, 4)
+    wanted = torch.where(
+        positive[:, :, None], target_offsets, offsets.detach().float()
+    )  # (B, A, 4)
     distance = F.smooth_l1_loss(offsets.float(), wanted, reduction="none")  # (B, A, 4)
-    if normaliser is None:
-        normaliser = positive.sum().clamp(min=1)  # an image without objects must not give 0/0
-    classification = torch.where(positive | negative, cross_entropy, 0).sum() / normaliser
-    localisation = distance.sum() / normaliser
-    total = classification + localisation
-    return MultiBoxLoss(total, classification, localisation, positive.sum(), negative.sum())
+    if normalizer is None:
+        normalizer = positive.sum().clamp(min=1)  # an image without objects must not give 0/0
+    classification = torch.where(positive | negative, cross_entropy, 0).sum() / normalizer
+    localization = distance.sum() / normalizer
+    total = classification + localization
+    return MultiBoxLoss(total, classification, localization, positive.sum(), negative.sum())
 
 
-def check_targets(logits: Tensor, offsets: Tensor, target_labels: Tensor, target_offsets: Tensor) -> None:
+def check_targets(
+    logits: Tensor, offsets: Tensor, target_labels: Tensor, target_offsets: Tensor
+) -> None:
     """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no
     values: costs no wait."""
     batch = tuple(target_labels.shape)
     if target_labels.dtype != torch.int64 or len(batch) != 2:
-        raise ValueError(f"target_labels: expected int64 of shape (B, A), got {target_labels.dtype} of {batch}")
-    for name, tensor in {"logits": logits, "offsets": offsets, "target_offsets": target_offsets}.items():
+        raise ValueError(
+            f"target_labels: expected int64 of shape (B, A), got {target_labels.dtype} of {batch}"
+        )
+    for name, tensor in {
+        "logits": logits,
+        "offsets": offsets,
+        "target_offsets": target_offsets,
+    }.items():
         last = "C + 1" if name == "logits" else 4
         if tensor.shape[:2] != batch or tensor.dim() != 3 or (last == 4 and tensor.shape[2] != 4):
             wanted = f"({batch[0]}, {batch[1]}, {last})"
-            raise ValueError(f"{name}: expected shape {wanted} to go with the labels, got {tuple(tensor.shape)}")
+            raise ValueError(
+                f"{name}: expected shape {wanted} to go with the labels, got {tuple(tensor.shape)}"
+            )
         if tensor.device != target_labels.device:
-            raise ValueError(f"{name} is on {tensor.device}, target_labels on {target_labels.device}: use one device")
+            raise ValueError(
+                f"{name} is on {tensor.device}, target_labels on {target_labels.device}: use one device"
+            )

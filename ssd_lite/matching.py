@@ -21,19 +21,19 @@ def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
     """
     objects = torch.arange(overlap.shape[1], device=overlap.device)
     free = overlap.clone()  # (B, G, A); a pair whose object or box is taken becomes -1
-    own = torch.full(overlap.shape[:2], -1, device=overlap.device)  # (B, G)
+    forced = torch.full(overlap.shape[:2], -1, device=overlap.device)  # (B, G)
     for _ in range(overlap.shape[1]):
         best, choice = free.max(dim=2)  # (B, G)
         # What every object h would have of the box that object g chose.
         rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): h, g
         wins = (best > 1e-6) & (rivals.argmax(dim=1) == objects)  # (B, G)
-        own = torch.where(wins, choice, own)
+        forced = torch.where(wins, choice, forced)
         # Done early? On a GPU the question alone would make the host wait.
         if overlap.device.type == "cpu" and not (~wins & (best > 1e-6)).any():
             break
         taken = torch.zeros_like(free[:, 0]).scatter_add_(1, choice, wins.to(free.dtype))  # (B, A)
         free.masked_fill_(wins[:, :, None] | (taken[:, None] > 0), -1)
-    return own
+    return forced
 
 
 def assign(
@@ -55,20 +55,20 @@ def assign(
         threshold: smallest IoU at which a default box answers for an object that is not its
             own.
     """
-    check_objects(default_boxes, boxes, labels)
+    check_ground_truth(default_boxes, boxes, labels)
     if boxes.shape[1] == 0:
         return labels.new_full((len(boxes), len(default_boxes)), -1)
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
     overlap.masked_fill_(labels[:, :, None] <= 0, -1)  # padding
 
-    best, owner = overlap.max(dim=1)  # (B, A)
-    owner = torch.where(best >= threshold, owner, -1)
+    best, assigned = overlap.max(dim=1)  # (B, A)
+    assigned = torch.where(best >= threshold, assigned, -1)
 
-    own = bipartite(overlap)  # (B, G)
-    objects = torch.arange(own.shape[1], device=own.device).expand_as(own)  # (B, G)
-    nowhere = owner.shape[1]  # one column more, for the objects without a box
-    owner = torch.nn.functional.pad(owner, (0, 1))  # (B, A + 1)
-    return owner.scatter(1, torch.where(own < 0, nowhere, own), objects)[:, :-1]  # (B, A)
+    forced = bipartite(overlap)  # (B, G)
+    objects = torch.arange(forced.shape[1], device=forced.device).expand_as(forced)  # (B, G)
+    overflow = assigned.shape[1]  # one column more, for the objects without a box
+    assigned = torch.nn.functional.pad(assigned, (0, 1))  # (B, A + 1)
+    return assigned.scatter(1, torch.where(forced < 0, overflow, forced), objects)[:, :-1]  # (B, A)
 
 
 def match(
@@ -83,22 +83,24 @@ def match(
     A background box has itself as its target box, so that its offsets are 0 and no image,
     however empty, makes a NaN. Arguments as for :func:`assign`.
     """
-    owner = assign(default_boxes, boxes, labels, threshold)  # (B, A)
-    background = owner < 0
-    themselves = cxcywh_to_xyxy(default_boxes).expand(*owner.shape, 4)  # (B, A, 4)
+    assigned = assign(default_boxes, boxes, labels, threshold)  # (B, A)
+    background = assigned < 0
+    default_xyxy = cxcywh_to_xyxy(default_boxes).expand(*assigned.shape, 4)  # (B, A, 4)
     if boxes.shape[1] == 0:
-        return torch.zeros_like(owner), themselves
-    owner = owner.clamp(min=0)
-    target_labels = torch.where(background, 0, labels.gather(1, owner))  # (B, A)
-    target_boxes = boxes.gather(1, owner[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
-    return target_labels, torch.where(background[:, :, None], themselves, target_boxes)
+        return torch.zeros_like(assigned), default_xyxy
+    assigned = assigned.clamp(min=0)
+    target_labels = torch.where(background, 0, labels.gather(1, assigned))  # (B, A)
+    target_boxes = boxes.gather(1, assigned[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
+    return target_labels, torch.where(background[:, :, None], default_xyxy, target_boxes)
 
 
-def check_objects(default_boxes: Tensor, boxes: Tensor, labels: Tensor) -> None:
+def check_ground_truth(default_boxes: Tensor, boxes: Tensor, labels: Tensor) -> None:
     """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no
     values: costs no wait."""
     if boxes.dim() != 3 or boxes.shape[2] != 4 or not boxes.is_floating_point():
-        raise ValueError(f"boxes: expected floats of shape (B, G, 4), got {boxes.dtype} of {tuple(boxes.shape)}")
+        raise ValueError(
+            f"boxes: expected floats of shape (B, G, 4), got {boxes.dtype} of {tuple(boxes.shape)}"
+        )
     if labels.shape != boxes.shape[:2] or labels.dtype != torch.int64:
         raise ValueError(
             f"labels: expected int64 of shape {tuple(boxes.shape[:2])} to go with the boxes, "

@@ -18,10 +18,15 @@ from ssd_lite.model import SSD
 
 COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 COCO_RECALLS = np.linspace(0, 1, 101)
-COCO_SIZES = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
+COCO_SIZES = {
+    "all": (0, 1e10),
+    "small": (0, 32**2),
+    "medium": (32**2, 96**2),
+    "large": (96**2, 1e10),
+}
 
 
-class Objects(NamedTuple):
+class GroundTruth(NamedTuple):
     """What is really in one image."""
 
     boxes: Float[Tensor, "G 4"]  # xyxy, in pixels of the image
@@ -30,12 +35,12 @@ class Objects(NamedTuple):
 
 
 def precision_recall(
-    hits: Bool[np.ndarray, " D"], objects: int
+    hits: Bool[np.ndarray, " D"], ground_truth: int
 ) -> tuple[Float[np.ndarray, " D"], Float[np.ndarray, " D"]]:
     """Precision and recall after each detection, best first. ``hits`` says which found an
     object."""
     found = np.cumsum(hits)
-    return found / np.arange(1, len(hits) + 1), found / max(objects, 1)
+    return found / np.arange(1, len(hits) + 1), found / max(ground_truth, 1)
 
 
 def average_precision(
@@ -48,7 +53,9 @@ def average_precision(
         method: "area", all of it (VOC since 2010); "11-point", the mean at recalls 0, 0.1, ...,
             1 (VOC 2007, and the paper's figures); "coco", the mean at 101 recalls.
     """
-    envelope = np.maximum.accumulate(precision[::-1])[::-1]  # (D,): the best precision at this recall or more
+    envelope = np.maximum.accumulate(precision[::-1])[
+        ::-1
+    ]  # (D,): the best precision at this recall or more
     if method == "area":
         return float(np.sum(np.diff(recall, prepend=0) * envelope))
     if method not in ("11-point", "coco"):
@@ -58,7 +65,9 @@ def average_precision(
     return float(np.append(envelope, 0)[np.minimum(places, len(envelope))].mean())
 
 
-def match_voc(found: Detections, real: Objects, threshold: float = 0.5) -> Int[np.ndarray, " D"]:
+def match_voc(
+    found: Detections, real: GroundTruth, threshold: float = 0.5
+) -> Int[np.ndarray, " D"]:
     """VOC's verdict on one image's detections of one class, best first: 1 a hit, 0 a false
     alarm, -1 not counted.
 
@@ -76,7 +85,7 @@ def match_voc(found: Detections, real: Objects, threshold: float = 0.5) -> Int[n
 
 
 def match_coco(
-    found: Detections, real: Objects, size: tuple[float, float] = COCO_SIZES["all"]
+    found: Detections, real: GroundTruth, size: tuple[float, float] = COCO_SIZES["all"]
 ) -> Int[np.ndarray, "10 D"]:
     """COCO's verdict at its ten IoU thresholds on one image's detections of one class: 1, 0 or
     -1 as in VOC's.
@@ -95,7 +104,9 @@ def match_coco(
 
     shared = intersection(found_boxes, real_boxes).numpy()[:, order]  # (D, G)
     own = found_areas[:, None]
-    overlap = shared / np.maximum(np.where(crowd, own, own + areas[order] - shared), 1e-12)  # (D, G)
+    overlap = shared / np.maximum(
+        np.where(crowd, own, own + areas[order] - shared), 1e-12
+    )  # (D, G)
 
     verdict = np.zeros((len(COCO_THRESHOLDS), len(overlap)), dtype=np.int64)
     for t, threshold in enumerate(COCO_THRESHOLDS):
@@ -106,7 +117,9 @@ def match_coco(
             if not reach.any():
                 continue
             pool = np.flatnonzero(counted if counted.any() else reach)
-            choice = pool[len(pool) - 1 - np.argmax(overlap[d, pool][::-1])]  # the last of equals, as in pycocotools
+            choice = pool[
+                len(pool) - 1 - np.argmax(overlap[d, pool][::-1])
+            ]  # the last of equals, as in pycocotools
             free[choice] = False
             verdict[t, d] = -1 if aside[choice] else 1
     outside = (found_areas < size[0]) | (found_areas > size[1])  # (D,)
@@ -123,18 +136,21 @@ class Evaluation:
     map50: float  # its mean over the classes that occur: VOC's mAP
     coco: dict[str, float]  # AP, AP50, AP75, APs, APm, APl; empty unless asked for
     images: int
-    objects: int
+    ground_truth: int
 
     def table(self) -> str:
         """One line a class, then the means."""
         width = max(map(len, (*self.classes, "mAP@0.5")))
         rows = {**self.per_class, "mAP@0.5": self.map50, **self.coco}
-        return "\n".join(f"{name:<{width}}  {'absent' if np.isnan(v) else f'{v:.4f}'}" for name, v in rows.items())
+        return "\n".join(
+            f"{name:<{width}}  {'absent' if np.isnan(v) else f'{v:.4f}'}"
+            for name, v in rows.items()
+        )
 
 
 def evaluate(
     found: Sequence[Detections],
-    real: Sequence[Objects],
+    real: Sequence[GroundTruth],
     classes: Sequence[str],
     method: str = "area",
     coco: bool = False,
@@ -164,7 +180,7 @@ def evaluate(
     )
 
 
-def measure(
+def evaluate_model(
     model: SSD,
     data: Dataset,
     batch_size: int = 32,
@@ -177,17 +193,21 @@ def measure(
     for start in range(0, len(data), batch_size):
         samples = [data[i] for i in range(start, min(start + batch_size, len(data)))]
         found += detect(model, [sample.image for sample in samples], precision=precision)
-        real += [objects(sample) for sample in samples]
+        real += [ground_truth(sample) for sample in samples]
     return evaluate(found, real, model.classes, method, coco)
 
 
-def objects(sample: Sample) -> Objects:
+def ground_truth(sample: Sample) -> GroundTruth:
     """A sample's objects in pixels, those marked difficult ignored."""
     height, width = sample.image.shape[1:]
-    return Objects(sample.boxes * torch.tensor([width, height, width, height]), sample.labels, sample.difficult)
+    return GroundTruth(
+        sample.boxes * torch.tensor([width, height, width, height]), sample.labels, sample.difficult
+    )
 
 
-def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: int) -> dict[str, float]:
+def coco_metrics(
+    found: Sequence[Detections], real: Sequence[GroundTruth], classes: int
+) -> dict[str, float]:
     """COCO's AP (mean over IoU 0.5:0.95), AP50, AP75 and AP by size, from 100 detections a
     class and image."""
     ap = {size: np.full((classes, len(COCO_THRESHOLDS)), np.nan) for size in COCO_SIZES}
@@ -196,7 +216,9 @@ def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: 
         for size, (low, high) in COCO_SIZES.items():
             verdicts = [match_coco(f, r, (low, high)) for f, r in chosen]
             areas = [area(r.boxes.double()) for _, r in chosen]
-            counted = [((a >= low) & (a <= high) & ~r.ignored).numpy() for a, (_, r) in zip(areas, chosen)]
+            counted = [
+                ((a >= low) & (a <= high) & ~r.ignored).numpy() for a, (_, r) in zip(areas, chosen)
+            ]
             for t in range(len(COCO_THRESHOLDS)):
                 ap[size][label - 1, t] = _score([v[t] for v in verdicts], chosen, counted, "coco")
     return {
@@ -209,27 +231,32 @@ def coco_metrics(found: Sequence[Detections], real: Sequence[Objects], classes: 
     }
 
 
-def of_class(found: Detections, real: Objects, label: int, limit: int | None = None) -> tuple[Detections, Objects]:
+def of_class(
+    found: Detections, real: GroundTruth, label: int, limit: int | None = None
+) -> tuple[Detections, GroundTruth]:
     """One image's detections and objects of one class, the detections best first, at most
     ``limit``."""
     mine = (found.labels == label).nonzero()[:, 0]
     mine = mine[found.scores[mine].argsort(descending=True, stable=True)][:limit]
     theirs = real.labels == label
-    return Detections(*(x[mine] for x in found)), Objects(*(x[theirs] for x in real))
+    return Detections(*(x[mine] for x in found)), GroundTruth(*(x[theirs] for x in real))
 
 
 def _score(
-    verdicts: list[np.ndarray], chosen: list[tuple[Detections, Objects]], counted: list[np.ndarray], method: str
+    verdicts: list[np.ndarray],
+    chosen: list[tuple[Detections, GroundTruth]],
+    counted: list[np.ndarray],
+    method: str,
 ) -> float:
     """AP of one class from every image's verdicts; NaN if it has no object to find."""
-    objects = int(sum(c.sum() for c in counted))
-    if objects == 0:
+    ground_truth = int(sum(c.sum() for c in counted))
+    if ground_truth == 0:
         return float("nan")  # absent: no evidence, neither good nor bad
     verdict = np.concatenate(verdicts)
     scores = torch.cat([f.scores for f, _ in chosen]).numpy()
     order = np.argsort(-scores, kind="stable")
     hits = verdict[order][verdict[order] >= 0] == 1
-    return average_precision(*precision_recall(hits, objects), method)
+    return average_precision(*precision_recall(hits, ground_truth), method)
 
 
 def _mean(values) -> float:
@@ -237,11 +264,15 @@ def _mean(values) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def check_evaluation(found: Sequence[Detections], real: Sequence[Objects], classes: Sequence[str]) -> None:
+def check_evaluation(
+    found: Sequence[Detections], real: Sequence[GroundTruth], classes: Sequence[str]
+) -> None:
     """Raise ``ValueError`` unless detections and objects speak of the same images and of known
     classes."""
     if len(found) != len(real):
-        raise ValueError(f"found and real: expected one entry for each image in both, got {len(found)} and {len(real)}")
+        raise ValueError(
+            f"found and real: expected one entry for each image in both, got {len(found)} and {len(real)}"
+        )
     for i, (f, r) in enumerate(zip(found, real)):
         check_boxes(r.boxes, f"real[{i}].boxes")
         for name, labels in (("found", f.labels), ("real", r.labels)):
@@ -251,4 +282,6 @@ def check_evaluation(found: Sequence[Detections], real: Sequence[Objects], class
                     f"got {int(labels.min())}..{int(labels.max())}"
                 )
         if not (f.scores.isfinite().all() and f.boxes.isfinite().all()):
-            raise ValueError(f"found[{i}]: boxes and scores must be finite; the network answers with NaN or infinity")
+            raise ValueError(
+                f"found[{i}]: boxes and scores must be finite; the network answers with NaN or infinity"
+            )

@@ -28,6 +28,8 @@ def hard_negatives(
     return torch.zeros_like(positive).scatter(1, order, chosen)
 
 
-def all_negatives(losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"]) -> Bool[Tensor, "B A"]:
+def all_negatives(
+    losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"]
+) -> Bool[Tensor, "B A"]:
     """Every background box: what happens without mining."""
     return ~positive

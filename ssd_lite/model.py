@@ -12,17 +12,22 @@ from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.spec import SSDSpec
 
 
-def both_heads(
+def fused_heads(
     x: Float[Tensor, "B C H W"], to_logits: nn.Conv2d, to_offsets: nn.Conv2d
 ) -> tuple[Float[Tensor, "B KC H W"], Float[Tensor, "B K4 H W"]]:
     """``to_logits(x), to_offsets(x)`` as one convolution: the same numbers, but a map is read
     once, not twice."""
-    weight, bias = torch.cat([to_logits.weight, to_offsets.weight]), torch.cat([to_logits.bias, to_offsets.bias])
-    of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split([len(to_logits.bias)], dim=1)
+    weight, bias = (
+        torch.cat([to_logits.weight, to_offsets.weight]),
+        torch.cat([to_logits.bias, to_offsets.bias]),
+    )
+    of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split(
+        [len(to_logits.bias)], dim=1
+    )
     return of_logits, of_offsets
 
 
-def per_box(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK values"]:
+def flatten_head(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK values"]:
     """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a
     cell, ``values`` each.
 
@@ -44,7 +49,9 @@ class SSD(nn.Module):
     def __init__(self, spec: SSDSpec, classes: Sequence[str]):
         super().__init__()
         if not classes or isinstance(classes, str | int):
-            raise ValueError(f"classes: expected a list or tuple of names, one or more, got {classes!r}")
+            raise ValueError(
+                f"classes: expected a list or tuple of names, one or more, got {classes!r}"
+            )
         self.spec, self.classes = spec, tuple(classes)
         base, layer = BASES[spec.base]
         self.base = base()
@@ -52,7 +59,10 @@ class SSD(nn.Module):
         channels = list(base.channels)
         self.extras = nn.ModuleList()
         for squeezed, outputs, kernel, stride, padding in spec.extras:
-            squeeze, widen = layer(channels[-1], squeezed, 1), layer(squeezed, outputs, kernel, stride, padding)
+            squeeze, widen = (
+                layer(channels[-1], squeezed, 1),
+                layer(squeezed, outputs, kernel, stride, padding),
+            )
             self.extras.append(nn.Sequential(*squeeze, *widen))
             channels.append(outputs)
 
@@ -60,14 +70,18 @@ class SSD(nn.Module):
         self.logits = nn.ModuleList(
             nn.Conv2d(c, k * (len(classes) + 1), 3, padding=1) for c, k in zip(channels, shapes)
         )
-        self.offsets = nn.ModuleList(nn.Conv2d(c, k * 4, 3, padding=1) for c, k in zip(channels, shapes))
+        self.offsets = nn.ModuleList(
+            nn.Conv2d(c, k * 4, 3, padding=1) for c, k in zip(channels, shapes)
+        )
 
         self.register_buffer("default_boxes", make_default_boxes(spec), persistent=False)  # (A, 4)
         self.register_buffer("mean", torch.tensor(spec.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(spec.std).view(3, 1, 1), persistent=False)
-        self.apply(initialise)
+        self.apply(initialize)
 
-    def forward(self, images: Float[Tensor, "B 3 S S"]) -> tuple[Float[Tensor, "B A classes"], Float[Tensor, "B A 4"]]:
+    def forward(
+        self, images: Float[Tensor, "B 3 S S"]
+    ) -> tuple[Float[Tensor, "B A classes"], Float[Tensor, "B A 4"]]:
         """Logits (class 0 is background) and offsets of every default box, for images made by
         :meth:`preprocess`."""
         size = self.spec.image_size
@@ -84,18 +98,20 @@ class SSD(nn.Module):
                 f"{self.spec.name}: its maps are said to have {self.spec.maps} cells a side, "
                 f"but the network's have {sides}; write these into the spec, and their steps"
             )
-        answers = [both_heads(x, *heads) for x, *heads in zip(maps, self.logits, self.offsets)]
-        logits = [per_box(of_logits, len(self.classes) + 1) for of_logits, _ in answers]
-        offsets = [per_box(of_offsets, 4) for _, of_offsets in answers]
+        answers = [fused_heads(x, *heads) for x, *heads in zip(maps, self.logits, self.offsets)]
+        logits = [flatten_head(of_logits, len(self.classes) + 1) for of_logits, _ in answers]
+        offsets = [flatten_head(of_offsets, 4) for _, of_offsets in answers]
         return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)
 
-    def normalise(self, images: UInt8[Tensor, "B 3 S S"] | Float[Tensor, "B 3 S S"]) -> Float[Tensor, "B 3 S S"]:
-        """Grey levels 0..255, as bytes or floats, to the network's units."""
+    def normalize(
+        self, images: UInt8[Tensor, "B 3 S S"] | Float[Tensor, "B 3 S S"]
+    ) -> Float[Tensor, "B 3 S S"]:
+        """Gray levels 0..255, as bytes or floats, to the network's units."""
         return (images - self.mean * 255) / (self.std * 255)
 
     def preprocess(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "B 3 S S"]:
         """Pictures of any size to one batch: warped to S × S, whatever their shape, then
-        normalised."""
+        normalized."""
         size, device = self.spec.image_size, self.mean.device
         for i, image in enumerate(images):
             if image.dtype != torch.uint8 or image.dim() != 3 or len(image) != 3:
@@ -104,17 +120,22 @@ class SSD(nn.Module):
                     "read_image() gives that"
                 )
         warped = [
-            resize(image.to(device, non_blocking=True)[None].float(), size, self.spec.antialias) for image in images
+            resize(image.to(device, non_blocking=True)[None].float(), size, self.spec.antialias)
+            for image in images
         ]
-        return self.normalise(torch.cat(warped)) if warped else self.mean.new_zeros(0, 3, size, size)
+        return (
+            self.normalize(torch.cat(warped)) if warped else self.mean.new_zeros(0, 3, size, size)
+        )
 
 
-def resize(images: Float[Tensor, "B C _ _"], size: int, antialias: bool) -> Float[Tensor, "B C S S"]:
+def resize(
+    images: Float[Tensor, "B C _ _"], size: int, antialias: bool
+) -> Float[Tensor, "B C S S"]:
     """Warp images to ``size`` × ``size``, whatever their shape: SSD's way."""
     return F.interpolate(images, (size, size), mode="bilinear", antialias=antialias)
 
 
-def initialise(module: nn.Module) -> None:
+def initialize(module: nn.Module) -> None:
     """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the paper.
 
     Caffe's Xavier counts inputs only, PyTorch's inputs and outputs.

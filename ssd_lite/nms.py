@@ -1,6 +1,5 @@
 """Chapter 8, first half. Non-maximum suppression (NMS): one box for one object."""
 
-
 import torch
 import torchvision
 from jaxtyping import Bool, Float, Int
@@ -9,7 +8,7 @@ from torch import Tensor
 from ssd_lite.boxes import iou
 
 
-def suppress(
+def batched_nms(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
     """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 3.7.
@@ -20,21 +19,23 @@ def suppress(
         iou_threshold: a box is suppressed by a surviving, higher-scored box of its class with
             an IoU above this.
     """
-    method = suppress_in_order if boxes.device.type == "cpu" else suppress_at_once
+    method = nms_sequential if boxes.device.type == "cpu" else nms_parallel
     return method(boxes, labels, iou_threshold)
 
 
-def suppress_at_once(
+def nms_parallel(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """:func:`suppress` for a GPU: greedy NMS as a fixed point, for all images and classes
+    """:func:`batched_nms` for a GPU: greedy NMS as a fixed point, for all images and classes
     together.
 
     A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule
     to every box at once, again and again: after n rounds the first n + 1 boxes are surely right,
     so it ends, and at the greedy answer.
     """
-    rivals = (iou(boxes, boxes) > iou_threshold) & (labels[:, :, None] == labels[:, None, :])  # (B, K, K)
+    rivals = (iou(boxes, boxes) > iou_threshold) & (
+        labels[:, :, None] == labels[:, None, :]
+    )  # (B, K, K)
     rivals = rivals.triu(diagonal=1)  # row i may suppress column j only if it scores higher
     keep = labels > 0
     while True:
@@ -44,10 +45,10 @@ def suppress_at_once(
             return keep
 
 
-def suppress_in_order(
+def nms_sequential(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """:func:`suppress` for a CPU: torchvision's sequential kernel, called once for each image.
+    """:func:`batched_nms` for a CPU: torchvision's sequential kernel, called once for each image.
 
     Its cost grows with the square of what a call is given, so images stay apart; one call
     serves all classes. Boxes of different classes are moved so far apart that they cannot
@@ -61,6 +62,8 @@ def suppress_in_order(
     order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # for scores: they descend already
     keep = torch.zeros_like(labels, dtype=torch.bool)
     for image, candidates in enumerate((labels > 0).sum(dim=1).tolist()):  # padding comes last
-        survivors = torchvision.ops.nms(apart[image, :candidates], order[:candidates], iou_threshold)
+        survivors = torchvision.ops.nms(
+            apart[image, :candidates], order[:candidates], iou_threshold
+        )
         keep[image, survivors] = True
     return keep

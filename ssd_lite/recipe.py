@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssd_lite.augment import PARTS, parts_of
+from ssd_lite.augment import PARTS, parse_augment
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Recipe:
 
     steps: int
     batch_size: int = 32  # of all processes together
-    optimiser: str = "sgd"  # or "adamw"
+    optimizer: str = "sgd"  # or "adamw"
     learning_rate: float = 1e-3
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -35,14 +35,27 @@ class Recipe:
     save_every: int = 500
 
     def __post_init__(self):
-        allowed = {"optimiser": ("sgd", "adamw"), "schedule": ("multistep", "cosine"), "precision": ("fp32", "bf16")}
+        allowed = {
+            "optimizer": ("sgd", "adamw"),
+            "schedule": ("multistep", "cosine"),
+            "precision": ("fp32", "bf16"),
+        }
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "evaluate_every", "save_every"):
+                raise ValueError(
+                    f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}"
+                )
+        for name in (
+            "steps",
+            "batch_size",
+            "learning_rate",
+            "clip_norm",
+            "evaluate_every",
+            "save_every",
+        ):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        if not set(parts_of(self.augment)) <= set(PARTS):
+        if not set(parse_augment(self.augment)) <= set(PARTS):
             raise ValueError(
                 f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got {self.augment!r}"
             )
@@ -50,11 +63,13 @@ class Recipe:
             raise ValueError(f"seed: expected 0 or more, got {self.seed}")
 
 
-PAPER = Recipe(steps=120_000, evaluate_every=5_000, save_every=1_000)  # VOC07+12, section 3.1 and the authors' code
+PAPER = Recipe(
+    steps=120_000, evaluate_every=5_000, save_every=1_000
+)  # VOC07+12, section 3.1 and the authors' code
 LITE_RECIPE = Recipe(  # drawn scenes: minutes on two CPU cores
     steps=3_000,
     batch_size=16,
-    optimiser="adamw",
+    optimizer="adamw",
     learning_rate=2e-3,
     weight_decay=0.01,
     schedule="cosine",
@@ -92,17 +107,23 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     warm = min(1, (step + 1) / recipe.warmup) if recipe.warmup else 1
     if recipe.schedule == "cosine":
         return recipe.learning_rate * warm * (1 + math.cos(math.pi * step / recipe.steps)) / 2
-    return recipe.learning_rate * warm * 0.1 ** sum(step >= m * recipe.steps for m in recipe.milestones)
+    return (
+        recipe.learning_rate
+        * warm
+        * 0.1 ** sum(step >= m * recipe.steps for m in recipe.milestones)
+    )
 
 
-def make_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD or AdamW. Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do."""
     weights = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [
         {"params": weights, "weight_decay": recipe.weight_decay, "factor": 1},
-        {"params": others, "weight_decay": 0, "factor": 2 if recipe.optimiser == "sgd" else 1},
+        {"params": others, "weight_decay": 0, "factor": 2 if recipe.optimizer == "sgd" else 1},
     ]
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
+        )
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ssd_lite.checkpoint import read, save, write_atomically
-from ssd_lite.distributed import describe
+from ssd_lite.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from ssd_lite.distributed import describe_device
 from ssd_lite.loss import MultiBoxLoss
 from ssd_lite.metrics import Evaluation
 from ssd_lite.model import SSD
@@ -23,7 +23,7 @@ class Log:
     """``log.csv``: one line for every look at the numbers, kept through interruptions."""
 
     columns = (
-        *("step", "learning_rate", "loss", "classification", "localisation"),
+        *("step", "learning_rate", "loss", "classification", "localization"),
         *("gradient_norm", "images_per_second", "map50"),
     )
 
@@ -41,7 +41,9 @@ class Log:
             with open(self.path, "a") as file:
                 file.write(self._line(row) + "\n")
         except OSError as error:
-            raise OSError(f"{self.path}: cannot be written ({error.strerror}); make room, then resume") from None
+            raise OSError(
+                f"{self.path}: cannot be written ({error.strerror}); make room, then resume"
+            ) from None
 
     def _line(self, row: dict[str, float]) -> str:
         return ",".join(f"{row[name]:.6g}" if name in row else "" for name in self.columns)
@@ -51,57 +53,93 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
     """The lines of a ``log.csv``, empty columns left out; none if there is no file."""
     if not Path(path).exists():
         return []
-    whole, _, _ = Path(path).read_text().rpartition("\n")  # what follows the last line's end has been torn by a kill
-    return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(whole.splitlines())]
+    whole, _, _ = (
+        Path(path).read_text().rpartition("\n")
+    )  # what follows the last line's end has been torn by a kill
+    return [
+        {name: float(value) for name, value in row.items() if value}
+        for row in csv.DictReader(whole.splitlines())
+    ]
 
 
 def save_progress(
-    run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Recipe, step: int, best: float
+    run: Path, model: SSD, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, best: float
 ) -> None:
     """Write ``last.safetensors``: all that a resumed run needs."""
-    state = optimiser.state_dict()["state"]
-    extra = {f"optimiser.{i}.{name}": x for i, values in state.items() for name, x in values.items() if x is not None}
-    save(run / "last.safetensors", model, extra, step=step, best=best, recipe=asdict(recipe), torch=torch.__version__)
+    state = optimizer.state_dict()["state"]
+    extra = {
+        f"optimizer.{i}.{name}": x
+        for i, values in state.items()
+        for name, x in values.items()
+        if x is not None
+    }
+    save_checkpoint(
+        run / "last.safetensors",
+        model,
+        extra,
+        step=step,
+        best=best,
+        recipe=asdict(recipe),
+        torch=torch.__version__,
+    )
 
 
-def resume(run: Path, model: SSD, optimiser: torch.optim.Optimizer, recipe: Recipe) -> tuple[int, float]:
-    """Load ``last.safetensors``, if there is one, into model and optimiser. Returns its step and best mAP so far."""
+def resume(
+    run: Path, model: SSD, optimizer: torch.optim.Optimizer, recipe: Recipe
+) -> tuple[int, float]:
+    """Load ``last.safetensors``, if there is one, into model and optimizer. Returns its step and best mAP so far."""
     path = run / "last.safetensors"
     if not path.exists():
         return 0, -1.0
-    saved, extra, about = read(path)
+    saved, extra, about = load_checkpoint(path)
     try:
         recipe_then = recipe_from(about["recipe"])
         step, best = about["step"], about["best"]
     except (KeyError, TypeError):
-        raise ValueError(f"{path}: not left by a run, or by another version's; name another run folder") from None
+        raise ValueError(
+            f"{path}: not left by a run, or by another version's; name another run folder"
+        ) from None
     for name, theirs, ours in (
         ("spec", saved.spec, model.spec),
         ("classes", saved.classes, model.classes),
         ("recipe", recipe_then, recipe),
     ):
         if theirs != ours:
-            raise ValueError(f"{path}: was trained with {name} {theirs}, not {ours}; name another run folder")
+            raise ValueError(
+                f"{path}: was trained with {name} {theirs}, not {ours}; name another run folder"
+            )
     model.load_state_dict(saved.state_dict())
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {i: {} for i in range(len(parameters))}
     for key, x in extra.items():
         _, i, name = key.split(".")
         like = parameters[int(i)]
         state[int(i)][name] = torch.empty_like(like).copy_(x) if x.shape == like.shape else x
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
     return step, best
 
 
-def numbers(model: SSD, loss: MultiBoxLoss, length: Tensor, step: int, recipe: Recipe, run: Path) -> dict[str, float]:
+def read_metrics(
+    model: SSD, loss: MultiBoxLoss, grad_norm: Tensor, step: int, recipe: Recipe, run: Path
+) -> dict[str, float]:
     """A step's numbers for the log, read from the device. Raises ``FloatingPointError`` if one is not a number."""
-    largest = torch.stack([p.detach().abs().max() for p in model.parameters()]).max()  # as the step has left them
-    values = torch.stack([loss.total, loss.classification, loss.localisation, length, largest]).tolist()
-    row = dict(zip(("loss", "classification", "localisation", "gradient_norm"), values))
+    largest = torch.stack(
+        [p.detach().abs().max() for p in model.parameters()]
+    ).max()  # as the step has left them
+    values = torch.stack(
+        [loss.total, loss.classification, loss.localization, grad_norm, largest]
+    ).tolist()
+    row = dict(zip(("loss", "classification", "localization", "gradient_norm"), values))
     row = {"step": step, "learning_rate": learning_rate(step - 1, recipe), **row}
     if not all(map(math.isfinite, values)):
         path = run / "last.safetensors"
-        saved = f"the last good checkpoint is {path}" if path.exists() else "no checkpoint had been saved yet"
+        saved = (
+            f"the last good checkpoint is {path}"
+            if path.exists()
+            else "no checkpoint had been saved yet"
+        )
         raise FloatingPointError(
             f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the "
             f"warm-up or clip the gradient, and look at the data; {saved}"
@@ -113,7 +151,9 @@ def new_run(args: argparse.Namespace) -> Path:
     """A folder that does not exist yet: runs/shapes-lite, runs/shapes-lite-2, ..."""
     if args.out:
         if (args.out / "last.safetensors").exists():
-            raise ValueError(f"--out {args.out}: holds a run already; go on with --resume {args.out}, or name another")
+            raise ValueError(
+                f"--out {args.out}: holds a run already; go on with --resume {args.out}, or name another"
+            )
         return args.out
     base = Path("runs") / f"{Path(args.data).name}-{args.model}"
     number, run = 1, base
@@ -127,23 +167,29 @@ def newest_run() -> Path:
     """The run below runs/ that was written to last."""
     found = sorted(Path("runs").glob("*/*.safetensors"), key=lambda path: path.stat().st_mtime)
     if not found:
-        raise ValueError("--weights: no run below runs/ yet; train one with: python -m ssd_lite train")
+        raise ValueError(
+            "--weights: no run below runs/ yet; train one with: python -m ssd_lite train"
+        )
     return found[-1].parent
 
 
-def make_record(run: Path, model: SSD, evaluation: Evaluation, device: torch.device, seconds: float) -> dict:
+def make_record(
+    run: Path, model: SSD, evaluation: Evaluation, device: torch.device, seconds: float
+) -> dict:
     """What a finished run is worth remembering by; pages plot and quote it."""
     log = read_log(run / "log.csv")
     config = json.loads((run / "config.json").read_text())
     return {
-        "device": describe(device),
+        "device": describe_device(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "spec": model.spec.name,
         "parameters": sum(p.numel() for p in model.parameters()),
         "config": {name: config[name] for name in ("data", "model", "recipe")},
         "seconds": round(seconds, 1),
         "images_per_second": sorted(row["images_per_second"] for row in log)[len(log) // 2],
-        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None,
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else None,
         "curve": [{"step": row["step"], "map50": row["map50"]} for row in log if "map50" in row],
         "test_images": evaluation.images,
         "test_objects": evaluation.objects,

@@ -19,7 +19,20 @@ def _ring(points: int, radii: Sequence[float], turn: float = 0) -> np.ndarray:
 
 
 _CROSS = np.array(
-    [(1, 3), (1, 1), (3, 1), (3, -1), (1, -1), (1, -3), (-1, -3), (-1, -1), (-3, -1), (-3, 1), (-1, 1), (-1, 3)]
+    [
+        (1, 3),
+        (1, 1),
+        (3, 1),
+        (3, -1),
+        (1, -1),
+        (1, -3),
+        (-1, -3),
+        (-1, -1),
+        (-3, -1),
+        (-3, 1),
+        (-1, 1),
+        (-1, 3),
+    ]
 )
 OUTLINES = {
     "ellipse": _ring(32, [1]),
@@ -71,7 +84,9 @@ class Shapes(Dataset):
         noise = rng.standard_normal((self.size, self.size, 3), dtype=np.float32)
         pixels = np.asarray(canvas, dtype=np.float32) + np.float32(rng.uniform(0, 6)) * noise
         return Sample(
-            image=torch.from_numpy(pixels.clip(0, 255).astype(np.uint8)).permute(2, 0, 1).contiguous(),
+            image=torch.from_numpy(pixels.clip(0, 255).astype(np.uint8))
+            .permute(2, 0, 1)
+            .contiguous(),
             boxes=torch.tensor(np.array(boxes), dtype=torch.float32).view(-1, 4),
             labels=torch.tensor(labels, dtype=torch.int64),
             difficult=torch.zeros(len(boxes), dtype=torch.bool),
@@ -81,16 +96,25 @@ class Shapes(Dataset):
 
 def _background(rng: np.random.Generator, size: int) -> Image.Image:
     """Shaded ground, half of the time with stripes, checks or blotches on it."""
-    coarse = rng.integers(30, 226, (1, 1, 3)) + rng.integers(-30, 31, (int(rng.integers(2, 5)), 2, 3))
+    coarse = rng.integers(30, 226, (1, 1, 3)) + rng.integers(
+        -30, 31, (int(rng.integers(2, 5)), 2, 3)
+    )
     ground = np.asarray(
-        Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC), np.float32
+        Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize(
+            (size, size), Image.Resampling.BICUBIC
+        ),
+        np.float32,
     )
     kind = rng.integers(6)
     if kind > 2:
         return Image.fromarray(ground.clip(0, 255).astype(np.uint8))
     if kind == 2:
         blotches = rng.integers(0, 256, (12, 12)).astype(np.uint8)
-        texture = np.asarray(Image.fromarray(blotches).resize((size, size), Image.Resampling.BICUBIC)) / 128.0 - 1
+        texture = (
+            np.asarray(Image.fromarray(blotches).resize((size, size), Image.Resampling.BICUBIC))
+            / 128.0
+            - 1
+        )
     else:
         ticks = np.arange(size, dtype=np.float32) / size
         angle, frequency = rng.uniform(0, math.pi), rng.uniform(4, 16) * math.pi
@@ -98,7 +122,9 @@ def _background(rng: np.random.Generator, size: int) -> Image.Image:
         v = ticks[:, None] * math.cos(angle) - ticks * math.sin(angle)
         stripes = np.sin(frequency * u)
         texture = stripes if kind == 0 else np.sign(stripes * np.sin(frequency * v))
-    ground = ground + texture[..., None] * (rng.uniform(6, 20) * rng.uniform(-1, 1, 3)).astype(np.float32)
+    ground = ground + texture[..., None] * (rng.uniform(6, 20) * rng.uniform(-1, 1, 3)).astype(
+        np.float32
+    )
     return Image.fromarray(ground.clip(0, 255).astype(np.uint8))
 
 
@@ -109,7 +135,9 @@ def _place(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
     corners = (outline * (stretch, 1 / stretch)) @ turn.T
     corners -= (corners.min(axis=0) + corners.max(axis=0)) / 2
-    longer = 0.05 + 0.85 * rng.beta(1.8, 1.8)  # the box's longer side; what does not fit is drawn anew
+    longer = 0.05 + 0.85 * rng.beta(
+        1.8, 1.8
+    )  # the box's longer side; what does not fit is drawn anew
     corners *= longer / np.ptp(corners, axis=0).max()
     reach = np.ptp(corners, axis=0) / 2
     return corners + rng.uniform(reach, 1 - reach)
@@ -126,17 +154,19 @@ def _hides(box: np.ndarray, others: list[np.ndarray]) -> bool:
 
 
 def _paint(rng: np.random.Generator, canvas: Image.Image, corners: np.ndarray) -> None:
-    """Fill an outline with a colour that stands out, shaded from one side to the other."""
+    """Fill an outline with a color that stands out, shaded from one side to the other."""
     size = canvas.width
     left, top = np.floor(corners.min(axis=0)).astype(int)
     right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
     right, bottom = min(right, size), min(bottom, size)
     ground = np.asarray(canvas.crop((left, top, right, bottom)), np.float32).mean(axis=(0, 1))
-    colour = rng.integers(0, 256, 3)
-    while np.abs(colour - ground).sum() < 240:
-        colour = rng.integers(0, 256, 3)
+    color = rng.integers(0, 256, 3)
+    while np.abs(color - ground).sum() < 240:
+        color = rng.integers(0, 256, 3)
     mask = Image.new("L", (4 * (right - left), 4 * (bottom - top)))
     ImageDraw.Draw(mask).polygon([tuple(p) for p in (corners - (left, top)) * 4], fill=255)
     shade = np.linspace(-1, 1, right - left) * rng.uniform(-25, 25)
-    fill = np.broadcast_to((colour + shade[:, None])[None], (bottom - top, right - left, 3))
-    canvas.paste(Image.fromarray(fill.clip(0, 255).astype(np.uint8)), (int(left), int(top)), mask.reduce(4))
+    fill = np.broadcast_to((color + shade[:, None])[None], (bottom - top, right - left, 3))
+    canvas.paste(
+        Image.fromarray(fill.clip(0, 255).astype(np.uint8)), (int(left), int(top)), mask.reduce(4)
+    )

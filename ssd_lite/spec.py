@@ -36,8 +36,12 @@ class SSDSpec:
     extras: tuple[ExtraLayer, ...]
     extra_square: bool = True  # the box of side √(sizes[k] · sizes[k+1])
     # What follows belongs to later chapters.
-    variances: tuple[float, float] = (0.1, 0.2)  # units of the offsets: of the centre, of the size
-    mean: tuple[float, float, float] = (123 / 255, 117 / 255, 104 / 255)  # red, green, blue, in [0, 1]
+    variances: tuple[float, float] = (0.1, 0.2)  # units of the offsets: of the center, of the size
+    mean: tuple[float, float, float] = (
+        123 / 255,
+        117 / 255,
+        104 / 255,
+    )  # red, green, blue, in [0, 1]
     std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
     antialias: bool = False  # when a larger picture is shrunk to image_size
     # torchvision's departures from the reference.
@@ -52,13 +56,23 @@ class SSDSpec:
                 f"SSDSpec {self.name!r}: {levels} maps need {levels} steps, {levels} tuples of ratios and {levels + 1} "
                 f"sizes; got {len(self.steps)}, {len(self.ratios)} and {len(self.sizes)}"
             )
-        if not all(v > 0 for v in (self.image_size, *self.maps, *self.steps, *self.sizes, *sum(self.ratios, ()))):
-            raise ValueError(f"SSDSpec {self.name!r}: image_size, maps, steps, sizes and ratios must be above 0")
+        if not all(
+            v > 0
+            for v in (self.image_size, *self.maps, *self.steps, *self.sizes, *sum(self.ratios, ()))
+        ):
+            raise ValueError(
+                f"SSDSpec {self.name!r}: image_size, maps, steps, sizes and ratios must be above 0"
+            )
 
     @property
     def boxes_per_cell(self) -> tuple[int, ...]:
         """Number of default boxes at a cell of each level."""
         return tuple(1 + self.extra_square + 2 * len(ratios) for ratios in self.ratios)
+
+    @property
+    def boxes_per_level(self) -> tuple[int, ...]:
+        """Number of default boxes of each level; 8732 in all for SSD300."""
+        return tuple(side * side * k for side, k in zip(self.maps, self.boxes_per_cell))
 
 
 SSD300_VOC = SSDSpec(
@@ -94,7 +108,9 @@ SSD512_VOC = SSDSpec(
     ),
 )
 SSD512_COCO = replace(
-    SSD512_VOC, name="SSD512_COCO", sizes=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72)
+    SSD512_VOC,
+    name="SSD512_COCO",
+    sizes=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
 )
 SSD300_TORCHVISION = replace(
     SSD300_COCO,
@@ -112,7 +128,11 @@ LITE = SSDSpec(
     steps=(4, 8, 16, 32, 48, 96),
     sizes=(8, 18, 34, 54, 72, 86, 104),
     ratios=((), (2,), (2, 3), (2, 3), (2,), (2,)),
-    extras=(ExtraLayer(64, 128, 3, 2, 1), ExtraLayer(64, 128, 3, 2, 1), ExtraLayer(64, 128, 3, 2, 1)),
+    extras=(
+        ExtraLayer(64, 128, 3, 2, 1),
+        ExtraLayer(64, 128, 3, 2, 1),
+        ExtraLayer(64, 128, 3, 2, 1),
+    ),
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
     antialias=True,

@@ -22,7 +22,9 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: not a plain PyTorch state dict, truncated, or it would run code ({reason})"
         ) from None
-    if not isinstance(state, dict) or not all(isinstance(k, str) and isinstance(x, Tensor) for k, x in state.items()):
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(x, Tensor) for k, x in state.items()
+    ):
         raise ValueError(f"{path}: expected a state dict, names and tensors only")
     return state
 
@@ -41,7 +43,7 @@ TORCHVISION_NAMES = (  # theirs, ours; {} is a layer's number
 )
 
 
-def rename(name: str, backwards: bool = False) -> str:
+def _convert_key(name: str, backwards: bool = False) -> str:
     """torchvision's name of a weight of SSD300 to ours, or back. Raises ``KeyError`` for a name that is neither's."""
     for theirs, ours in TORCHVISION_NAMES:
         old, new = (ours, theirs) if backwards else (theirs, ours)
@@ -62,12 +64,14 @@ def from_torchvision(state_dict: Mapping[str, Tensor], classes: list[str] | None
         classes: names of the classes without background; by default "1", "2", ...
     """
     try:
-        weights = {rename(name): x for name, x in state_dict.items()}
+        weights = {_convert_key(name): x for name, x in state_dict.items()}
     except KeyError as error:
         raise ValueError(
             f"state_dict: {error} has no place in torchvision's ssd300_vgg16; is it another model's?"
         ) from None
-    outputs = weights.get("logits.0.bias", torch.zeros(0)).numel() // SSD300_TORCHVISION.boxes_per_cell[0]
+    outputs = (
+        weights.get("logits.0.bias", torch.zeros(0)).numel() // SSD300_TORCHVISION.boxes_per_cell[0]
+    )
     model = SSD(SSD300_TORCHVISION, classes or [str(i) for i in range(1, max(outputs, 2))])
     try:
         model.load_state_dict(weights)
@@ -82,7 +86,7 @@ def to_torchvision(model: SSD) -> dict[str, Tensor]:
     """The inverse of :func:`from_torchvision`."""
     if model.spec.maps != SSD300_TORCHVISION.maps or model.spec.base != "vgg16":
         raise ValueError(f"model: {model.spec.name} is not an SSD300, and torchvision has no other")
-    return {rename(name, backwards=True): x for name, x in model.state_dict().items()}
+    return {_convert_key(name, backwards=True): x for name, x in model.state_dict().items()}
 
 
 def load_vgg16_features(model: SSD, state_dict: Mapping[str, Tensor] | None = None) -> None:
@@ -91,13 +95,21 @@ def load_vgg16_features(model: SSD, state_dict: Mapping[str, Tensor] | None = No
     fc6 and fc7 keep their random weights: torchvision's file has none of the right shape.
     """
     if model.spec.base != "vgg16":
-        raise ValueError(f"model: {model.spec.name} has no VGG16 base to load weights into; train it from random ones")
+        raise ValueError(
+            f"model: {model.spec.name} has no VGG16 base to load weights into; train it from random ones"
+        )
     if state_dict is None:
         from torchvision.models import VGG16_Weights
 
         state_dict = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(check_hash=True)
-    ours = {name: x for name, x in model.base.state_dict().items() if not re.match(r"norm|fc7\.(8|10)\.", name)}
+    ours = {
+        name: x
+        for name, x in model.base.state_dict().items()
+        if not re.match(r"norm|fc7\.(8|10)\.", name)
+    }
     theirs = [x for name, x in state_dict.items() if name.startswith("features.")]
     if [x.shape for x in theirs] != [x.shape for x in ours.values()]:
-        raise ValueError("state_dict: not torchvision's vgg16; its features do not have VGG16's shapes")
+        raise ValueError(
+            "state_dict: not torchvision's vgg16; its features do not have VGG16's shapes"
+        )
     model.base.load_state_dict({**model.base.state_dict(), **dict(zip(ours, theirs))})

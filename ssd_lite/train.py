@@ -13,26 +13,32 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import NOISE, augment_by_parts, mirror_batch, parts_of
-from ssd_lite.checkpoint import save
+from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_in_chunks, mirror_batch, parse_augment
+from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.data import Batch, Resized, batches, collate
-from ssd_lite.distributed import choose_device, join_processes, positives_per_process, rank, world_size
+from ssd_lite.distributed import (
+    choose_device,
+    join_processes,
+    positives_per_process,
+    rank,
+    world_size,
+)
 from ssd_lite.encoding import encode
 from ssd_lite.fast.winograd import arithmetic
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import match
-from ssd_lite.metrics import Evaluation, measure
+from ssd_lite.metrics import Evaluation, evaluate_model
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.recipe import Recipe, learning_rate, make_optimiser
-from ssd_lite.runs import Log, numbers, resume, save_progress
+from ssd_lite.recipe import Recipe, learning_rate, make_optimizer
+from ssd_lite.runs import Log, read_metrics, resume, save_progress
 
 
 def training_loss(
     network: nn.Module,
     model: SSD,
     batch: Batch,
-    noise: Float[Tensor, "B noise"],
+    uniforms: Float[Tensor, "B noise"],
     recipe: Recipe,
     matcher: Callable = match,
 ) -> MultiBoxLoss:
@@ -41,13 +47,15 @@ def training_loss(
     ``network`` is ``model``, or ``model`` compiled or spread over processes.
     """
     images, boxes, labels = batch
-    parts = parts_of(recipe.augment)
+    parts = parse_augment(recipe.augment)
     if parts == ("mirror",):  # nothing to warp
-        images, boxes, labels = mirror_batch(images, boxes, labels, noise)
+        images, boxes, labels = mirror_batch(images, boxes, labels, uniforms)
     elif parts:
         ground, size = model.mean * 255, model.spec.image_size
-        images, boxes, labels = augment_by_parts(images, boxes, labels, noise, ground, size, parts)
-    images = model.normalise(images).contiguous(memory_format=torch.channels_last)
+        images, boxes, labels = augment_in_chunks(
+            images, boxes, labels, uniforms, ground, size, parts
+        )
+    images = model.normalize(images).contiguous(memory_format=torch.channels_last)
     with arithmetic(images.device, recipe.precision):
         logits, offsets = network(images)
     target_labels, target_boxes = matcher(model.default_boxes, boxes, labels, recipe.threshold)
@@ -58,17 +66,21 @@ def training_loss(
         target_labels,
         target_offsets,
         choose_negatives=partial(hard_negatives, ratio=recipe.negative_ratio),
-        normaliser=positives_per_process(target_labels),
+        normalizer=positives_per_process(target_labels),
     )
 
 
-def loader(data: Dataset, recipe: Recipe, start: int, workers: int, classes: int | None = None) -> Iterator[Batch]:
+def loader(
+    data: Dataset, recipe: Recipe, start: int, workers: int, classes: int | None = None
+) -> Iterator[Batch]:
     """This process's share of every batch from step ``start`` on: every ``world_size``-th sample.
 
     With ``classes``, the number that the network knows, labels beyond it are refused.
     """
     if recipe.batch_size % world_size():
-        raise ValueError(f"batch_size: {recipe.batch_size} cannot be shared by {world_size()} processes")
+        raise ValueError(
+            f"batch_size: {recipe.batch_size} cannot be shared by {world_size()} processes"
+        )
     indices = batches(len(data), recipe.batch_size, recipe.seed, start, recipe.steps)
     mine = [batch[rank() :: world_size()] for batch in indices]
     return iter(
@@ -83,34 +95,40 @@ def loader(data: Dataset, recipe: Recipe, start: int, workers: int, classes: int
     )
 
 
-def noise_of(step: int, recipe: Recipe) -> Float[Tensor, "B noise"]:
+def uniforms_of_step(step: int, recipe: Recipe) -> Float[Tensor, "B noise"]:
     """This process's share of a step's random numbers, a function of the seed and the step alone."""
-    generator = torch.Generator().manual_seed(int(np.random.default_rng([recipe.seed, step]).integers(2**62)))
-    return torch.rand(recipe.batch_size, NOISE, generator=generator)[rank() :: world_size()]
+    generator = torch.Generator().manual_seed(
+        int(np.random.default_rng([recipe.seed, step]).integers(2**62))
+    )
+    return torch.rand(recipe.batch_size, UNIFORMS_PER_IMAGE, generator=generator)[
+        rank() :: world_size()
+    ]
 
 
 def train_step(
     network: nn.Module,
     model: SSD,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     batch: Batch,
     step: int,
     recipe: Recipe,
-    objective: Callable[..., MultiBoxLoss] = training_loss,
+    loss_fn: Callable[..., MultiBoxLoss] = training_loss,
 ) -> tuple[MultiBoxLoss, Float[Tensor, ""]]:
     """One step of training: its loss and the gradient's length, on the device, without waiting."""
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = group["factor"] * learning_rate(step, recipe)
-    noise = noise_of(step, recipe)
+    uniforms = uniforms_of_step(step, recipe)
     if batch.images.is_cuda:
-        noise = noise.pin_memory()  # as the batch is: from other memory, sending it may make the host wait
-    noise = noise.to(batch.images.device, non_blocking=True)
-    loss = objective(network, model, batch, noise, recipe)
-    optimiser.zero_grad(set_to_none=True)
+        uniforms = (
+            uniforms.pin_memory()
+        )  # as the batch is: from other memory, sending it may make the host wait
+    uniforms = uniforms.to(batch.images.device, non_blocking=True)
+    loss = loss_fn(network, model, batch, uniforms, recipe)
+    optimizer.zero_grad(set_to_none=True)
     loss.total.backward()
-    length = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
-    optimiser.step()
-    return loss, length
+    grad_norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
+    optimizer.step()
+    return loss, grad_norm
 
 
 def fit(
@@ -121,9 +139,9 @@ def fit(
     run: str | Path,
     device: torch.device | str | None = None,
     workers: int = 0,
-    after_evaluation: Callable[[int, Evaluation], None] | None = None,
-    watch: Callable[[int, SSD], None] | None = None,
-    objective: Callable[..., MultiBoxLoss] = training_loss,
+    on_evaluation: Callable[[int, Evaluation], None] | None = None,
+    on_step: Callable[[int, SSD], None] | None = None,
+    loss_fn: Callable[..., MultiBoxLoss] = training_loss,
 ) -> Evaluation | None:
     """Train ``model`` and leave ``log.csv``, ``last.safetensors`` and ``best.safetensors`` in the folder ``run``.
 
@@ -138,7 +156,7 @@ def fit(
         run: folder for the results.
         device: by default the best there is.
         workers: processes that read pictures; with 0 this one reads them, and keeps them in memory once read.
-        after_evaluation: called with the step and the result of each evaluation.
+        on_evaluation: called with the step and the result of each evaluation.
         watch: called with the step and the model before the first step and after each, as
             :class:`book.replay.Replay` is.
         objective: what a step makes smaller, called as :func:`training_loss` is; experiments put their own here.
@@ -152,46 +170,61 @@ def fit(
     run, device = Path(run), choose_device(device)
     join_processes(device)
     model.to(device, memory_format=torch.channels_last)
-    optimiser = make_optimiser(model, recipe)
-    step, best = resume(run, model, optimiser, recipe)
+    optimizer = make_optimizer(model, recipe)
+    step, best = resume(run, model, optimizer, recipe)
     network = torch.compile(model) if recipe.compile else model
     if world_size() > 1:
         network = nn.parallel.DistributedDataParallel(network)
     train_data = Resized(train_data, model.spec.image_size, model.spec.antialias, keep=workers == 0)
 
-    leads = rank() == 0  # one process writes, speaks and evaluates
-    log = Log(run / "log.csv", step) if leads else None
+    is_main = rank() == 0  # one process writes, speaks and evaluates
+    log = Log(run / "log.csv", step) if is_main else None
     evaluation, looked_at, clock = None, step, time.monotonic()
     model.train()
-    watch = watch if leads and watch else lambda step, model: None
-    watch(step, model)
-    with tqdm(total=recipe.steps, initial=step, unit="step", disable=not leads, dynamic_ncols=True) as progress:
+    on_step = on_step if is_main and on_step else lambda step, model: None
+    on_step(step, model)
+    with tqdm(
+        total=recipe.steps, initial=step, unit="step", disable=not is_main, dynamic_ncols=True
+    ) as progress:
         for batch in loader(train_data, recipe, step, workers, len(model.classes)):
-            loss, length = train_step(network, model, optimiser, batch.to(device), step, recipe, objective)
+            loss, grad_norm = train_step(
+                network, model, optimizer, batch.to(device), step, recipe, loss_fn
+            )
             step += 1
-            watch(step, model)
+            on_step(step, model)
             progress.update()
             evaluating, saving = (
-                step % n == 0 or step == recipe.steps for n in (recipe.evaluate_every, recipe.save_every)
+                step % n == 0 or step == recipe.steps
+                for n in (recipe.evaluate_every, recipe.save_every)
             )
             if not (evaluating or saving or step % 20 == 0):
                 continue  # looking at numbers makes the host wait for the device: not at every step
-            row = numbers(model, loss, length, step, recipe, run)
-            if not leads:
+            row = read_metrics(model, loss, grad_norm, step, recipe, run)
+            if not is_main:
                 continue
-            row["images_per_second"] = (step - looked_at) * recipe.batch_size / (time.monotonic() - clock)
-            progress.set_postfix({name: f"{row[name]:.2f}" for name in ("classification", "localisation")})
+            row["images_per_second"] = (
+                (step - looked_at) * recipe.batch_size / (time.monotonic() - clock)
+            )
+            progress.set_postfix(
+                {name: f"{row[name]:.2f}" for name in ("classification", "localization")}
+            )
             if evaluating:
-                evaluation = measure(model, test_data)
+                evaluation = evaluate_model(model, test_data)
                 row["map50"] = evaluation.map50
                 progress.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
                 if evaluation.map50 > best:
                     best = evaluation.map50
-                    save(run / "best.safetensors", model, step=step, map50=best, recipe=asdict(recipe))
-                if after_evaluation:
-                    after_evaluation(step, evaluation)
+                    save_checkpoint(
+                        run / "best.safetensors",
+                        model,
+                        step=step,
+                        map50=best,
+                        recipe=asdict(recipe),
+                    )
+                if on_evaluation:
+                    on_evaluation(step, evaluation)
             log.add(row)
             if saving:
-                save_progress(run, model, optimiser, recipe, step, best)
+                save_progress(run, model, optimizer, recipe, step, best)
             looked_at, clock = step, time.monotonic()
     return evaluation

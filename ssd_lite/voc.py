@@ -25,7 +25,18 @@ from ssd_lite.data import UNREADABLE, Sample, read_image
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+    *(
+        "diningtable",
+        "dog",
+        "horse",
+        "motorbike",
+        "person",
+        "pottedplant",
+        "sheep",
+        "sofa",
+        "train",
+        "tvmonitor",
+    ),
 )
 BCCD_CLASSES = ("RBC", "WBC", "Platelets")
 BCCD_URL = "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"
@@ -45,18 +56,31 @@ def read_annotation(path: Path) -> Annotation:
     try:
         text = path.read_bytes()
     except FileNotFoundError:
-        raise ValueError(f"{path}: no such file, but the image set names it; restore it or take its name out") from None
-    if re.search(rb"<!DOCTYPE|<!ENTITY", text.replace(b"\0", b"")):  # without zeros, so that UTF-16 hides nothing
-        raise ValueError(f"{path}: declares a document type or entities, which annotations never need; refused")
+        raise ValueError(
+            f"{path}: no such file, but the image set names it; restore it or take its name out"
+        ) from None
+    if re.search(
+        rb"<!DOCTYPE|<!ENTITY", text.replace(b"\0", b"")
+    ):  # without zeros, so that UTF-16 hides nothing
+        raise ValueError(
+            f"{path}: declares a document type or entities, which annotations never need; refused"
+        )
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path}: not well-formed XML ({error}); mend or replace the file") from None
+        raise ValueError(
+            f"{path}: not well-formed XML ({error}); mend or replace the file"
+        ) from None
     boxes, names, difficult = [], [], []
     for number, item in enumerate(root.iter("object"), start=1):
         try:
             names.append(item.findtext("name").strip())
-            boxes.append([float(item.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")])
+            boxes.append(
+                [
+                    float(item.findtext(f"bndbox/{side}"))
+                    for side in ("xmin", "ymin", "xmax", "ymax")
+                ]
+            )
             difficult.append(int(item.findtext("difficult", "0")) == 1)
         except (AttributeError, TypeError, ValueError):
             raise ValueError(
@@ -64,9 +88,13 @@ def read_annotation(path: Path) -> Annotation:
             ) from None
         x0, y0, x1, y1 = boxes[-1]
         if not all(map(math.isfinite, boxes[-1])):
-            raise ValueError(f"{path}: object {number} has the box {boxes[-1]}; its corners must be finite numbers")
+            raise ValueError(
+                f"{path}: object {number} has the box {boxes[-1]}; its corners must be finite numbers"
+            )
         if x1 < x0 or y1 < y0:
-            raise ValueError(f"{path}: object {number} has the box {boxes[-1]}, corners reversed; swap min and max")
+            raise ValueError(
+                f"{path}: object {number} has the box {boxes[-1]}, corners reversed; swap min and max"
+            )
     return Annotation(np.array(boxes).reshape(-1, 4), names, difficult)
 
 
@@ -87,7 +115,13 @@ class VOCFolder(Dataset):
         ValueError: a missing or broken file, an unknown class, a box outside its picture; the message names the file.
     """
 
-    def __init__(self, root: str | Path, image_set: str, classes: Sequence[str] | None = None, difficult: bool = True):
+    def __init__(
+        self,
+        root: str | Path,
+        image_set: str,
+        classes: Sequence[str] | None = None,
+        difficult: bool = True,
+    ):
         self.root = Path(root)
         names_file = self.root / "ImageSets" / "Main" / f"{image_set}.txt"
         if not names_file.is_file():
@@ -97,7 +131,9 @@ class VOCFolder(Dataset):
             )
         names = [line.split()[0] for line in names_file.read_text().splitlines() if line.strip()]
         if not names:
-            raise ValueError(f"{names_file}: empty; write the names of the pictures into it, one a line")
+            raise ValueError(
+                f"{names_file}: empty; write the names of the pictures into it, one a line"
+            )
         annotations = [read_annotation(self.root / "Annotations" / f"{name}.xml") for name in names]
         self.classes = tuple(classes or sorted({name for a in annotations for name in a.names}))
         flat = []
@@ -109,9 +145,13 @@ class VOCFolder(Dataset):
                 flat.append(f"{name}.xml")
             keep = [i for i in np.flatnonzero(real) if difficult or not annotation.difficult[i]]
             labels = [self.classes.index(annotation.names[i]) + 1 for i in keep]
-            self.items.append((path, annotation.boxes[keep], labels, [annotation.difficult[i] for i in keep]))
+            self.items.append(
+                (path, annotation.boxes[keep], labels, [annotation.difficult[i] for i in keep])
+            )
         if flat:
-            warnings.warn(f"{self.root}: dropped boxes without area in {', '.join(flat)}", stacklevel=2)
+            warnings.warn(
+                f"{self.root}: dropped boxes without area in {', '.join(flat)}", stacklevel=2
+            )
 
     def _check(self, name: str, path: Path, annotation: Annotation) -> Bool[np.ndarray, " G"]:
         """Which objects have an area inside their picture; raises for what cannot be."""
@@ -123,13 +163,21 @@ class VOCFolder(Dataset):
             )
         try:
             with Image.open(path) as picture:
-                width, height = ImageOps.exif_transpose(picture).size if picture.getexif().get(0x0112) else picture.size
+                width, height = (
+                    ImageOps.exif_transpose(picture).size
+                    if picture.getexif().get(0x0112)
+                    else picture.size
+                )
         except FileNotFoundError:
             raise ValueError(f"{path}: no such file, but the image set names it") from None
         except UNREADABLE as error:
-            raise ValueError(f"{path}: not a picture that can be read ({error}); replace or remove the file") from None
+            raise ValueError(
+                f"{path}: not a picture that can be read ({error}); replace or remove the file"
+            ) from None
         limits = np.array([width, height, width, height])
-        for box in annotation.boxes:  # VOC counts pixels from 1, so that a box may end on the width itself
+        for box in (
+            annotation.boxes
+        ):  # VOC counts pixels from 1, so that a box may end on the width itself
             if box.min() < 0 or (box > limits + 1).any():
                 raise ValueError(
                     f"{self.root / 'Annotations' / name}.xml: the box {box.tolist()} reaches outside the picture of "
@@ -154,7 +202,13 @@ class VOCFolder(Dataset):
         )
 
 
-def voc(root: str | Path, image_set: str, year: str = "2007", download: bool = False, difficult: bool = True):
+def pascal_voc(
+    root: str | Path,
+    image_set: str,
+    year: str = "2007",
+    download: bool = False,
+    difficult: bool = True,
+):
     """PASCAL VOC through :class:`torchvision.datasets.VOCDetection`, which can also download it (both years: 3 GB)."""
     from torchvision.datasets import VOCDetection
 
@@ -166,7 +220,7 @@ def voc(root: str | Path, image_set: str, year: str = "2007", download: bool = F
 
 
 def bccd(root: str | Path, image_set: str, download: bool = True) -> VOCFolder:
-    """BCCD, 364 photographs of blood cells (MIT licence), downloaded at need (9 MB), the download verified."""
+    """BCCD, 364 photographs of blood cells (MIT license), downloaded at need (9 MB), the download verified."""
     root = Path(root)
     if not (root / "ImageSets").is_dir():
         if not download:
@@ -178,10 +232,18 @@ def bccd(root: str | Path, image_set: str, download: bool = True) -> VOCFolder:
 def download_bccd(root: Path, fetch: Callable[[str], bytes] | None = None) -> None:
     """Download BCCD into ``root``, which appears only once its content is verified."""
     try:
-        archive = zipfile.ZipFile(io.BytesIO(fetch(BCCD_URL) if fetch else urllib.request.urlopen(BCCD_URL).read()))
-        contents = {entry.filename: archive.read(entry) for entry in archive.infolist() if not entry.is_dir()}
+        archive = zipfile.ZipFile(
+            io.BytesIO(fetch(BCCD_URL) if fetch else urllib.request.urlopen(BCCD_URL).read())
+        )
+        contents = {
+            entry.filename: archive.read(entry)
+            for entry in archive.infolist()
+            if not entry.is_dir()
+        }
     except (OSError, HTTPException, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{BCCD_URL}: cannot be downloaded ({error}); try again, or put BCCD into {root}") from None
+        raise ValueError(
+            f"{BCCD_URL}: cannot be downloaded ({error}); try again, or put BCCD into {root}"
+        ) from None
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     for name, content in contents.items():
@@ -192,7 +254,9 @@ def download_bccd(root: Path, fetch: Callable[[str], bytes] | None = None) -> No
             target.write_bytes(content)
     found = content_sha256(partial)
     if found != BCCD_SHA256:
-        raise ValueError(f"{partial}: content is not BCCD's as published (sha256 {found}, expected {BCCD_SHA256})")
+        raise ValueError(
+            f"{partial}: content is not BCCD's as published (sha256 {found}, expected {BCCD_SHA256})"
+        )
     partial.rename(root)
 
 

@@ -9,7 +9,12 @@ BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--book", type=Path, metavar="DIR", help="test these built pages (_build/html) and build none")
+    parser.addoption(
+        "--book",
+        type=Path,
+        metavar="DIR",
+        help="test these built pages (_build/html) and build none",
+    )
 
 
 @pytest.fixture(scope="session")

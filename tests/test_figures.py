@@ -18,7 +18,7 @@ def test_no_figure_is_left_over():
     assert {path.name for path in Path(FOLDER).glob("*.svg")} == set(FILES)
 
 
-def test_light_and_dark_differ_in_colours_alone():
+def test_light_and_dark_differ_in_colors_alone():
     for name in FILES:
         if "light" in name:
             assert len(FILES[name]) == len(FILES[name.replace("light", "dark")])

@@ -13,7 +13,7 @@ from book.replay import read_replay
 from figures import record
 from figures.ablate import MODELS, fewer_maps, match_by_threshold, match_overwriting, variants
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.checkpoint import load
+from ssd_lite.checkpoint import load_model
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.matching import match
 from ssd_lite.model import SSD
@@ -33,7 +33,9 @@ def test_with_fewer_maps_there_are_about_as_many_boxes_from_the_smallest_size_to
         assert 0.9 < len(make_default_boxes(fewer)) / len(make_default_boxes(spec)) < 1.25
         assert (fewer.sizes[0], fewer.sizes[-1]) == (spec.sizes[0], spec.sizes[-1])
         model = SSD(fewer, ("a",))
-        logits, _ = model(torch.zeros(1, 3, spec.image_size, spec.image_size))  # raises if maps and network differ
+        logits, _ = model(
+            torch.zeros(1, 3, spec.image_size, spec.image_size)
+        )  # raises if maps and network differ
         assert logits.shape[1] == len(model.default_boxes)
 
 
@@ -43,14 +45,20 @@ def test_every_variant_differs_from_the_baseline_in_one_thing(model):
     names = [(v.group, v.name) for v in others]
     assert len(set(names)) == len(names)
     for variant in others:
-        changed = {f.name for f in fields(variant) if getattr(variant, f.name) != getattr(baseline, f.name)}
+        changed = {
+            f.name for f in fields(variant) if getattr(variant, f.name) != getattr(baseline, f.name)
+        }
         changed -= {"group", "name"}
         assert len(changed - {"scenes"}) <= 1, variant
         assert changed or (variant.group, variant.name) == ("augmentation", "mirror")
         assert ("scenes" in changed) == (variant.group == "augmentation")
     of_recipe = [v.recipe for v in others if v.recipe != baseline.recipe]
     for recipe in of_recipe:
-        changed = {f.name for f in fields(recipe) if getattr(recipe, f.name) != getattr(baseline.recipe, f.name)}
+        changed = {
+            f.name
+            for f in fields(recipe)
+            if getattr(recipe, f.name) != getattr(baseline.recipe, f.name)
+        }
         assert len(changed) == 1
 
 
@@ -112,7 +120,9 @@ def test_ablations_are_recorded_one_by_one_and_go_on(tmp_path):
         ("baseline", "baseline", 0),
         ("NMS", "class-blind", 0),
     ]
-    assert all(0 <= r["map50"] <= 1 and r["boxes"] == len(make_default_boxes(LITE)) for r in first["runs"])
+    assert all(
+        0 <= r["map50"] <= 1 and r["boxes"] == len(make_default_boxes(LITE)) for r in first["runs"]
+    )
     assert run("--only", "variances", "--seeds", "1").returncode == 0
     second = json.loads(path.read_text())
     assert second["runs"][:2] == first["runs"]
@@ -131,8 +141,10 @@ def test_the_gpus_record_can_be_made_at_small_size(tmp_path, monkeypatch):
     ends = (".json", "_replay.json", ".safetensors", ".jpg", "_fp32.json", "_fp32_replay.json")
     kept = {name for name in names if any(name.endswith(end) for end in ends)}
     assert names == kept and len(names) == 8
-    [path] = (p for p in (tmp_path / "records").glob("bccd_lite300_*.safetensors") if "fp32" not in p.name)
-    assert load(path).spec == LITE_300
+    [path] = (
+        p for p in (tmp_path / "records").glob("bccd_lite300_*.safetensors") if "fp32" not in p.name
+    )
+    assert load_model(path).spec == LITE_300
     about = json.loads(path.with_suffix(".json").read_text())
     assert about["config"]["recipe"]["precision"] == "bf16"
     assert about["config"]["recipe"]["augment"] == "paper"
@@ -145,7 +157,7 @@ def test_a_kept_checkpoint_is_small_and_of_its_record(name):
     about = json.loads((RECORDS / f"{name}.json").read_text())
     path = RECORDS / f"{name}.safetensors"
     assert path.stat().st_size < 5e6
-    model = load(path)
+    model = load_model(path)
     assert model.spec.name == about["spec"]
     assert sum(p.numel() for p in model.parameters()) == about["parameters"]
     assert set(about["per_class"]) == set(model.classes)
@@ -157,11 +169,13 @@ def test_the_ablations_record_is_whole():
     spec, recipe, many, few = MODELS["lite"]
     assert about["protocol"]["spec"] == spec.name
     assert about["protocol"]["recipe"]["steps"] == recipe.steps
-    expected = {(v.group, v.name, seed) for v in variants(spec, recipe, many, few) for seed in range(3)}
+    expected = {
+        (v.group, v.name, seed) for v in variants(spec, recipe, many, few) for seed in range(3)
+    }
     expected |= {("NMS", "class-blind", seed) for seed in range(3)}
     assert {(r["group"], r["variant"], r["seed"]) for r in about["runs"]} == expected
     assert len(about["runs"]) == len(expected)
 
 
 def test_classes_of_the_recorded_model_are_those_of_the_scenes():
-    assert load(RECORDS / "shapes_lite_cpu.safetensors").classes == Shapes.classes
+    assert load_model(RECORDS / "shapes_lite_cpu.safetensors").classes == Shapes.classes

@@ -26,13 +26,20 @@ def test_the_lock_pins_what_is_required():
     lock = requirements(ROOT / "requirements.lock")
     pins = {name: re.fullmatch(r"==([\w.]+)", str(pin.specifier)) for name, pin in lock.items()}
     assert [name for name, pin in pins.items() if not pin] == [], "not pinned"
-    unmet = [name for name, wish in wanted.items() if name not in pins or pins[name][1] not in wish.specifier]
+    unmet = [
+        name
+        for name, wish in wanted.items()
+        if name not in pins or pins[name][1] not in wish.specifier
+    ]
     assert unmet == [], "run 'make lock'"
 
 
 @pytest.mark.parametrize("path", ["requirements.txt", "requirements.lock"])
 def test_our_own_packages_are_installed_too(path):
-    assert re.findall(r"^-e (\S+)", (ROOT / path).read_text(encoding="utf-8"), re.M) == [".", "./book"]
+    assert re.findall(r"^-e (\S+)", (ROOT / path).read_text(encoding="utf-8"), re.M) == [
+        ".",
+        "./book",
+    ]
 
 
 def test_ci_runs_the_readmes_own_test_command():

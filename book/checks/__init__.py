@@ -14,7 +14,9 @@ each: the solution passes, the blank fails, and every mistake that the check kno
 """
 
 import math
+import textwrap
 from collections.abc import Callable, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +33,13 @@ class Verdict:
     message: str
 
     def _repr_markdown_(self) -> str:
-        sign = "○ **Yours to do.**" if self.message == BLANK else "✓ **Right.**" if self.right else "✗ **Not yet.**"
+        sign = (
+            "○ **Yours to do.**"
+            if self.message == BLANK
+            else "✓ **Right.**"
+            if self.right
+            else "✗ **Not yet.**"
+        )
         return f"{sign} {self.message}"
 
     __repr__ = _repr_markdown_
@@ -49,7 +57,9 @@ class Revealed:
     __repr__ = _repr_markdown_
 
 
-def reveal(guess: Any, truth: Any, because: str, tempting: dict[Any, str], tolerance: float = 0) -> Revealed:
+def reveal(
+    guess: Any, truth: Any, because: str, tempting: dict[Any, str], tolerance: float = 0
+) -> Revealed:
     """Compare a prediction with what the cell has computed.
 
     Args:
@@ -78,6 +88,17 @@ def reveal(guess: Any, truth: Any, because: str, tempting: dict[Any, str], toler
     return Revealed(f"You said {guess}; it is **{truth}**. {because}")
 
 
+@contextmanager
+def refused(*errors: type[Exception]):
+    """Run what must be refused: print the message, and fail if nothing is raised."""
+    try:
+        yield
+    except errors as error:
+        print(textwrap.fill(str(error), 100))
+    else:
+        raise AssertionError("it should have been refused")
+
+
 @dataclass
 class Check:
     """The check of one exercise: call it on an answer for a :class:`Verdict`.
@@ -103,7 +124,11 @@ class Check:
 
 
 def same_as(
-    right: Callable, cases: Iterable[tuple], mistakes: dict[str, Callable], praise: str = "", tolerance: float = 1e-5
+    right: Callable,
+    cases: Iterable[tuple],
+    mistakes: dict[str, Callable],
+    praise: str = "",
+    tolerance: float = 1e-5,
 ) -> Check:
     """The check of a function that should return the same numbers as ``right`` for the arguments in ``cases``.
 
@@ -136,7 +161,9 @@ def _equal(a: Any, b: Any, tolerance: float) -> bool:
         a, b = torch.as_tensor(a, dtype=torch.float64), torch.as_tensor(b, dtype=torch.float64)
     except (TypeError, ValueError, RuntimeError):
         return False
-    return a.shape == b.shape and torch.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+    return a.shape == b.shape and torch.allclose(
+        a, b, rtol=tolerance, atol=tolerance, equal_nan=True
+    )
 
 
 def _copy(case: tuple) -> tuple:
@@ -159,7 +186,9 @@ def _rounded(value: Any) -> Any:
 def _show(value: Any) -> str:
     """A value in few words."""
     if isinstance(value, torch.Tensor) and value.numel() > 12:
-        return f"a tensor of shape {tuple(value.shape)} that begins with {_show(value.flatten()[:4])}"
+        return (
+            f"a tensor of shape {tuple(value.shape)} that begins with {_show(value.flatten()[:4])}"
+        )
     if isinstance(value, torch.Tensor):
         return str(_rounded(value.tolist()))
     if isinstance(value, tuple):

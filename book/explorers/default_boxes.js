@@ -1,4 +1,4 @@
-import { bestIou, boxShapes, cellCentre, countBoxes, scalesByEquation, toCorners } from "./maths.js";
+import { bestIou, boxShapes, cellCenter, countBoxes, scalesByEquation, toCorners } from "./maths.js";
 import { canvas, choice, frame, html, layer, outline, pointerOn, rowsOf, slider, svg, tick, SIDE } from "./stage.js";
 
 const BANDS = [[0, 0.1], [0.1, 0.2], [0.2, 0.4], [0.4, 1.01], [0, 1.01]];
@@ -171,16 +171,16 @@ export default {
       let path = "";
       for (let r = 0; r < spec.maps[level]; r++)
         for (let c = 0; c < spec.maps[level]; c++) {
-          const [x, y] = cellCentre(spec, level, r, c).map(inside);
+          const [x, y] = cellCenter(spec, level, r, c).map(inside);
           path += `M${x.toFixed(1)} ${y.toFixed(1)}h0`;
         }
       dots.draw(svg("path", { class: "dots", d: path }));
-      const centre = cellCentre(spec, level, row, column);
+      const center = cellCenter(spec, level, row, column);
       const shapes = boxShapes(spec, level);
       boxes.draw(
         shapes.map((shape, k) => {
           const looks = k === 0 ? "first" : k === 1 && spec.extra_square ? "third" : "second";
-          return outline(toCorners([...centre, ...shape]).map(inside), { class: looks });
+          return outline(toCorners([...center, ...shape]).map(inside), { class: looks });
         }),
       );
 

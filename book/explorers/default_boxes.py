@@ -9,9 +9,20 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from book.explorers.explorer import Explorer, data_uri
-from ssd_lite.spec import LITE, SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO, SSD512_VOC, SSDSpec
+from ssd_lite.spec import (
+    LITE,
+    SSD300_COCO,
+    SSD300_TORCHVISION,
+    SSD300_VOC,
+    SSD512_COCO,
+    SSD512_VOC,
+    SSDSpec,
+)
 
-SPECS = {spec.name: spec for spec in (SSD300_VOC, SSD300_COCO, SSD512_VOC, SSD512_COCO, SSD300_TORCHVISION, LITE)}
+SPECS = {
+    spec.name: spec
+    for spec in (SSD300_VOC, SSD300_COCO, SSD512_VOC, SSD512_COCO, SSD300_TORCHVISION, LITE)
+}
 
 
 def knobs_of(spec: SSDSpec) -> dict:
@@ -40,12 +51,16 @@ class DefaultBoxExplorer(Explorer):
     module = "default_boxes.js"
     knobs = ("base", "scales", "ratios", "maps", "extra_square", "clip_sizes", "cell")
     base = traitlets.Unicode().tag(sync=True)  # the spec that gives all that has no knob
-    scales = traitlets.List(traitlets.Float()).tag(sync=True)  # sizes in fractions of the picture, one more than maps
+    scales = traitlets.List(traitlets.Float()).tag(
+        sync=True
+    )  # sizes in fractions of the picture, one more than maps
     ratios = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)
     maps = traitlets.Int().tag(sync=True)  # how many of the base's maps are used, from the finest
     extra_square = traitlets.Bool().tag(sync=True)
     clip_sizes = traitlets.Bool().tag(sync=True)
-    cell = traitlets.List(traitlets.Int()).tag(sync=True)  # level, row, column: whose boxes are drawn
+    cell = traitlets.List(traitlets.Int()).tag(
+        sync=True
+    )  # level, row, column: whose boxes are drawn
     specs = traitlets.Dict().tag(sync=True)
     picture = traitlets.Unicode().tag(sync=True)
     objects = traitlets.Bytes().tag(sync=True)  # float32
@@ -58,13 +73,22 @@ class DefaultBoxExplorer(Explorer):
         cell: Sequence[int] = (2, 4, 4),
     ):
         if SPECS.get(spec.name) != spec:
-            raise ValueError(f"spec: expected one of {', '.join(SPECS)}, got {spec.name!r}; set the knobs for another")
+            raise ValueError(
+                f"spec: expected one of {', '.join(SPECS)}, got {spec.name!r}; set the knobs for another"
+            )
         specs = {
-            name: {"image_size": s.image_size, "maps": s.maps, "steps": s.steps, "knobs": knobs_of(s)}
+            name: {
+                "image_size": s.image_size,
+                "maps": s.maps,
+                "steps": s.steps,
+                "knobs": knobs_of(s),
+            }
             for name, s in SPECS.items()
         }
         objects = objects.to("cpu", torch.float32).contiguous().numpy().tobytes()
-        super().__init__(**knobs_of(spec), cell=list(cell), specs=specs, picture=data_uri(image), objects=objects)
+        super().__init__(
+            **knobs_of(spec), cell=list(cell), specs=specs, picture=data_uri(image), objects=objects
+        )
 
     @property
     def spec(self) -> SSDSpec:

@@ -1,4 +1,4 @@
-import { decode, encode, iou, toCentre, toCorners } from "./maths.js";
+import { decode, encode, iou, toCenter, toCorners } from "./maths.js";
 import { canvas, draggable, frame, html, layer, lineKey, outline, slider, svg, tag, SIDE } from "./stage.js";
 
 const AROUND = 30; // the picture's surroundings, in the stage's units: a decoded box may lie there
@@ -9,11 +9,11 @@ const inBrackets = (value) => (value < 0 ? `(${short(value)})` : short(value));
 /** The arithmetic of decoding, line by line: lengths are counted in `unit`s of the picture. */
 export function decodingInWords(offsets, [placeUnit, sizeUnit], defaultBox, unit = 1) {
   const d = defaultBox.map((v) => v * unit);
-  const [x, y, w, h] = toCentre(decode(offsets, d, [placeUnit, sizeUnit]));
+  const [x, y, w, h] = toCenter(decode(offsets, d, [placeUnit, sizeUnit]));
   const [dx, dy, dw, dh] = offsets.map(inBrackets);
   return [
-    `centre x: ${short(d[0])} + ${short(placeUnit)} · ${dx} · ${short(d[2])} = ${short(x)}`,
-    `centre y: ${short(d[1])} + ${short(placeUnit)} · ${dy} · ${short(d[3])} = ${short(y)}`,
+    `center x: ${short(d[0])} + ${short(placeUnit)} · ${dx} · ${short(d[2])} = ${short(x)}`,
+    `center y: ${short(d[1])} + ${short(placeUnit)} · ${dy} · ${short(d[3])} = ${short(y)}`,
     `width: ${short(d[2])} · exp(${short(sizeUnit)} · ${dw}) = ${short(w)}`,
     `height: ${short(d[3])} · exp(${short(sizeUnit)} · ${dh}) = ${short(h)}`,
   ];
@@ -38,7 +38,7 @@ export default {
         set: (value) => turn({ offsets: get("offsets").map((v, i) => (i === k ? value : v)) }),
       }),
     );
-    [["c", "centre"], ["s", "size"]].forEach(([index, what], k) =>
+    [["c", "center"], ["s", "size"]].forEach(([index, what], k) =>
       slider(ui, {
         label: [...symbol("v", index), `, ${what}`],
         min: 0.05, max: 1, step: 0.05, words: (v) => short(v), get: () => get("variances")[k],
@@ -52,7 +52,7 @@ export default {
     draggable(ui, drawing, {
       label: "The default box", class: "dark dashed", snap: 1 / 80,
       get: () => toCorners(get("default_box")),
-      set: (box) => turn({ default_box: rounded(toCentre(box)) }),
+      set: (box) => turn({ default_box: rounded(toCenter(box)) }),
     });
     draggable(ui, drawing, {
       label: "The decoded box", class: "second", snap: 1 / 80,
@@ -68,7 +68,7 @@ export default {
       target.draw(outline(object.map((v) => v * SIDE), { class: "third filled" }));
       const [x0, y0] = object.map((v) => v * SIDE);
       words.draw(tag(get("object_name"), x0, y0, { class: "third" }));
-      const [from, to] = [defaultBox, toCentre(box)].map(([x, y]) => [x * SIDE, y * SIDE]);
+      const [from, to] = [defaultBox, toCenter(box)].map(([x, y]) => [x * SIDE, y * SIDE]);
       const d = `M${from.join(" ")}L${to.join(" ")}`;
       const dot = ([cx, cy], r, looks) => svg("circle", { cx, cy, r, class: `dot ${looks}` });
       const way = [svg("path", { class: "halo", d }), svg("path", { class: "way", d })];

@@ -24,7 +24,7 @@ class EncodingExplorer(Explorer):
         object_box: the object's box, xyxy, in fractions of the picture. The offsets begin at those that say it.
         object_name: what the object is called.
         squares: how many squares wide the picture is; the arithmetic is shown in squares.
-        variances: units of the centre's and of the size's offsets.
+        variances: units of the center's and of the size's offsets.
     """
 
     module = "encoding.js"
@@ -50,7 +50,9 @@ class EncodingExplorer(Explorer):
         check_boxes(cxcywh_to_xyxy(given[:1]), "default_box")
         check_boxes(given[1:], "object_box")
         if len(variances) != 2 or min(variances) <= 0:
-            raise ValueError(f"variances: got {tuple(variances)}; expected two, of centre and size, both above 0")
+            raise ValueError(
+                f"variances: got {tuple(variances)}; expected two, of center and size, both above 0"
+            )
         super().__init__(
             offsets=encode(given[1:], given[:1], tuple(variances))[0].tolist(),
             variances=list(variances),

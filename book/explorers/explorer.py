@@ -46,7 +46,9 @@ class Explorer(anywidget.AnyWidget):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if "module" in vars(cls):  # and not in the class that anywidget makes of it for each explorer
+        if "module" in vars(
+            cls
+        ):  # and not in the class that anywidget makes of it for each explorer
             cls._esm = bundle(cls.module)
 
     def __init__(self, **traits):

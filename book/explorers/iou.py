@@ -26,6 +26,12 @@ class IoUExplorer(Explorer):
     picture = traitlets.Unicode().tag(sync=True)
 
     def __init__(
-        self, image: UInt8[Tensor, "3 H W"], first: Sequence[float], second: Sequence[float], squares: int = 16
+        self,
+        image: UInt8[Tensor, "3 H W"],
+        first: Sequence[float],
+        second: Sequence[float],
+        squares: int = 16,
     ):
-        super().__init__(first=list(first), second=list(second), squares=squares, picture=data_uri(image))
+        super().__init__(
+            first=list(first), second=list(second), squares=squares, picture=data_uri(image)
+        )

@@ -1,7 +1,7 @@
 import { makeDefaultBoxes, overlaps, ownBoxes, owners, toCorners } from "./maths.js";
 import { canvas, choice, draggable, frame, html, layer, lineKey, outline, slider, svg, tag, SIDE } from "./stage.js";
 
-const OBJECT_COLOURS = ["first", "second", "third", "fourth"];
+const OBJECT_COLORS = ["first", "second", "third", "fourth"];
 const FEW = 20; // so many default boxes can be drawn and numbered, also those that are background
 const RIM = 24; // around the picture, in the stage's units: default boxes reach beyond its edges
 
@@ -75,7 +75,7 @@ export default {
     const hands = Object.entries(scenes).flatMap(([scene, { names }]) =>
       names.map((name, g) => {
         const grip = draggable(ui, drawing, {
-          label: `Object ${g + 1}, ${name}`, snap: 1 / 80, class: `${OBJECT_COLOURS[g]} filled`,
+          label: `Object ${g + 1}, ${name}`, snap: 1 / 80, class: `${OBJECT_COLORS[g]} filled`,
           get: () => get("objects")[g] ?? [0, 0, 0, 0],
           set: (box) => turn({ objects: get("objects").map((b, k) => (k === g ? box.map((v) => +v.toFixed(4)) : b)) }),
         });
@@ -91,13 +91,13 @@ export default {
       const all = corners.length > FEW ? [] : svg("path", { class: "outline background", d: path(corners) });
       const thin = found.map(({ boxes: of, own }, g) =>
         svg("path", {
-          class: `outline answer ${OBJECT_COLOURS[g]}`,
+          class: `outline answer ${OBJECT_COLORS[g]}`,
           d: path(of.filter((a) => a !== own).map((a) => corners[a])),
           "stroke-opacity": of.length > FEW ? 0.4 : 1,
         }),
       );
       const thick = found.map(({ own }, g) =>
-        own < 0 ? [] : outline(corners[own], { class: `own ${OBJECT_COLOURS[g]}` }),
+        own < 0 ? [] : outline(corners[own], { class: `own ${OBJECT_COLORS[g]}` }),
       );
       return [all, thin, thick];
     }
@@ -107,20 +107,20 @@ export default {
         if (found[g].boxes.length) return [];
         const [x0, y0, x1, y1] = object.map((v) => v * SIDE);
         const d = `M${x0} ${y0}L${x1} ${y1}M${x0} ${y1}L${x1} ${y0}`;
-        const looks = `outline cross ${OBJECT_COLOURS[g]}`;
+        const looks = `outline cross ${OBJECT_COLORS[g]}`;
         return [svg("path", { class: "halo cross", d }), svg("path", { class: looks, d })];
       });
       const numbers = corners.length > FEW ? [] : numberPlaces(corners, 20).map(([x, y], a) =>
         svg(
           "g",
-          { class: `number ${OBJECT_COLOURS[owner[a]] ?? ""}` },
+          { class: `number ${OBJECT_COLORS[owner[a]] ?? ""}` },
           svg("rect", { x, y, width: 20, height: 20, rx: 3 }),
           svg("text", { x: x + 10, y: y + 15, "text-anchor": "middle" }, String(a)),
         ),
       );
       const words = objects.map(([x0, y0], g) => {
         const lost = found[g].boxes.length === 0;
-        const looks = lost ? "lost" : OBJECT_COLOURS[g];
+        const looks = lost ? "lost" : OBJECT_COLORS[g];
         return tag(lost ? `${names[g]}: LOST` : names[g], x0 * SIDE, y0 * SIDE, { class: looks });
       });
       return [crosses, numbers, words];
@@ -148,7 +148,7 @@ export default {
   },
 };
 
-const swatch = (g) => html("span", { class: `swatch ${OBJECT_COLOURS[g]}` });
+const swatch = (g) => html("span", { class: `swatch ${OBJECT_COLORS[g]}` });
 
 function inWords(name, { boxes, own, best, ownIoU, bestIoU }, numbered) {
   const box = (a, value) => `IoU ${value.toFixed(2)}${numbered ? ` (box ${a})` : ""}`;

@@ -14,7 +14,7 @@ from ssd_lite.matching import assign
 from ssd_lite.spec import SSDSpec
 
 FORCED = ("none", "overwrite", "bipartite")
-MOST = 4  # objects in a scene: as many as there are colours
+MOST = 4  # objects in a scene: as many as there are colors
 
 
 class MatchingExplorer(Explorer):
@@ -34,7 +34,9 @@ class MatchingExplorer(Explorer):
     knobs = ("scene", "spec", "objects", "threshold", "forced")
     scene = traitlets.Unicode().tag(sync=True)
     spec = traitlets.Unicode().tag(sync=True)
-    objects = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)  # xyxy, in fractions of the picture
+    objects = traitlets.List(traitlets.List(traitlets.Float())).tag(
+        sync=True
+    )  # xyxy, in fractions of the picture
     threshold = traitlets.Float().tag(sync=True)
     forced = traitlets.Enum(FORCED).tag(sync=True)
     scenes = traitlets.Dict().tag(sync=True)
@@ -48,7 +50,9 @@ class MatchingExplorer(Explorer):
         forced: str = "none",
     ):
         if not scenes or not specs:
-            raise ValueError(f"scenes, specs: got {len(scenes)} and {len(specs)}; give at least one of each")
+            raise ValueError(
+                f"scenes, specs: got {len(scenes)} and {len(specs)}; give at least one of each"
+            )
         for name, (_, boxes, names) in scenes.items():
             if not 1 <= len(boxes) == len(names) <= MOST:
                 raise ValueError(
@@ -56,7 +60,9 @@ class MatchingExplorer(Explorer):
                     "and a name for each"
                 )
         if not 0 < threshold <= 1:
-            raise ValueError(f"threshold: got {threshold}; an IoU to reach is above 0 and at most 1")
+            raise ValueError(
+                f"threshold: got {threshold}; an IoU to reach is above 0 and at most 1"
+            )
         if forced not in FORCED:
             raise ValueError(f"forced: got {forced!r}; expected one of {', '.join(FORCED)}")
         self._specs = {spec.name: spec for spec in specs}

@@ -3,7 +3,7 @@
 
 export const toCorners = ([cx, cy, w, h]) => [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2];
 
-export const toCentre = ([x0, y0, x1, y1]) => [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0];
+export const toCenter = ([x0, y0, x1, y1]) => [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0];
 
 export const area = ([x0, y0, x1, y1]) => Math.max(0, x1 - x0) * Math.max(0, y1 - y0);
 
@@ -34,8 +34,8 @@ export function boxShapes(spec, level) {
   return shapes.map((shape) => shape.map((side) => Math.min(side / spec.image_size, limit)));
 }
 
-/** Centre of a level's cell, cx and cy, in fractions of the picture. */
-export function cellCentre(spec, level, row, column) {
+/** Center of a level's cell, cx and cy, in fractions of the picture. */
+export function cellCenter(spec, level, row, column) {
   const step = spec.steps[level] / spec.image_size;
   return [(column + 0.5) * step, (row + 0.5) * step];
 }
@@ -47,7 +47,7 @@ export function makeDefaultBoxes(spec) {
     const shapes = boxShapes(spec, level);
     for (let row = 0; row < n; row++)
       for (let column = 0; column < n; column++)
-        for (const shape of shapes) boxes.push([...cellCentre(spec, level, row, column), ...shape]);
+        for (const shape of shapes) boxes.push([...cellCenter(spec, level, row, column), ...shape]);
   });
   return boxes;
 }
@@ -62,9 +62,9 @@ export function scalesByEquation(low, high, levels) {
 }
 
 /** IoU of an object with the default box that overlaps it most.
- * Of one shape, that is the box at the centre nearest to the object's, along x and along y: no need to try the others. */
+ * Of one shape, that is the box at the center nearest to the object's, along x and along y: no need to try the others. */
 export function bestIou(spec, object) {
-  const [cx, cy] = toCentre(object);
+  const [cx, cy] = toCenter(object);
   let best = 0;
   spec.maps.forEach((n, level) => {
     const step = spec.steps[level] / spec.image_size;
@@ -124,7 +124,7 @@ export function ownBoxes(overlap, forced = "bipartite") {
 
 /** Offsets from a default box (cxcywh) to a box (xyxy). */
 export function encode(box, [cx, cy, w, h], variances = [0.1, 0.2]) {
-  const [x, y, wide, high] = toCentre(box);
+  const [x, y, wide, high] = toCenter(box);
   const [place, size] = variances;
   return [(x - cx) / w / place, (y - cy) / h / place, Math.log(wide / w) / size, Math.log(high / h) / size];
 }

@@ -4,7 +4,7 @@ import { canvas, choice, frame, html, layer, outline, rowsOf, slider, svg, SIDE 
 const RATIOS = [0, 0.5, 1, 2, 3, 5, 10, 30, 100, Infinity];
 const DRAWN = 8; // so many of the chosen boxes get an outline; all get a dot
 const KEY =
-  "Blue: the positives. Orange: the centres of the background boxes that take part, larger where several share one, " +
+  "Blue: the positives. Orange: the centers of the background boxes that take part, larger where several share one, " +
   `and the outlines of the ${DRAWN} hardest.`;
 const PLACES = "place in the ranking, each mark ten times the last";
 const EDGE = 0.1; // around the picture, as a fraction of it: default boxes reach beyond its edges
@@ -19,8 +19,8 @@ export function ranking(losses, positive, ratio) {
   return { ranked, count: taking.length, positives: positive.filter(Boolean).length, share };
 }
 
-/** How many of the boxes have their centre at each place: [[x, y, how many], ...]. */
-export function atCentres(boxes) {
+/** How many of the boxes have their center at each place: [[x, y, how many], ...]. */
+export function atCenters(boxes) {
   const places = new Map();
   for (const [x, y] of boxes) {
     const place = places.get(`${x},${y}`) ?? [x, y, 0];
@@ -86,7 +86,7 @@ export default {
       const taking = ranked.slice(0, chosen);
       image.setAttribute("href", get("pictures")[scene]);
       dots.draw(
-        atCentres(taking.map((a) => boxes[a])).map(([x, y, n]) =>
+        atCenters(taking.map((a) => boxes[a])).map(([x, y, n]) =>
           svg("circle", { cx: inside(x), cy: inside(y), r: 1.2 + 1.4 * Math.sqrt(n), class: "second spot" }),
         ),
       );

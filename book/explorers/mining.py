@@ -36,7 +36,9 @@ class MiningExplorer(Explorer):
     spec = traitlets.Dict().tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
     table = traitlets.Bytes().tag(sync=True)  # float32: losses by moment, scene and box
-    positives = traitlets.List(traitlets.List(traitlets.Int())).tag(sync=True)  # which boxes, in each scene
+    positives = traitlets.List(traitlets.List(traitlets.Int())).tag(
+        sync=True
+    )  # which boxes, in each scene
 
     def __init__(
         self,
@@ -49,11 +51,17 @@ class MiningExplorer(Explorer):
     ):
         boxes = len(make_default_boxes(spec))
         if losses.shape[2] != boxes:
-            raise ValueError(f"losses: {spec.name} has {boxes} default boxes, got losses for {losses.shape[2]}")
+            raise ValueError(
+                f"losses: {spec.name} has {boxes} default boxes, got losses for {losses.shape[2]}"
+            )
         if len(steps) != len(losses):
-            raise ValueError(f"steps: expected one for each of {len(losses)} moments, got {len(steps)}")
+            raise ValueError(
+                f"steps: expected one for each of {len(losses)} moments, got {len(steps)}"
+            )
         if not losses.isfinite().all():
-            raise ValueError("losses: not all are finite, and a NaN has no rank; look where it comes from")
+            raise ValueError(
+                "losses: not all are finite, and a NaN has no rank; look where it comes from"
+            )
         super().__init__(
             scene=0,
             moment=0,

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from book.explorers.explorer import Explorer, data_uri
-from ssd_lite.nms import suppress
+from ssd_lite.nms import batched_nms
 
 
 class NMSExplorer(Explorer):
@@ -56,7 +56,9 @@ class NMSExplorer(Explorer):
         if (scores.diff() > 0).any():
             raise ValueError("scores: they must descend; sort the candidates, best first")
         if ((labels < 1) | (labels > len(classes))).any():
-            raise ValueError(f"labels: expected 1..{len(classes)}, one for each of the classes, got {labels.tolist()}")
+            raise ValueError(
+                f"labels: expected 1..{len(classes)}, one for each of the classes, got {labels.tolist()}"
+            )
         super().__init__(
             step=step,
             iou_threshold=iou_threshold,
@@ -73,4 +75,6 @@ class NMSExplorer(Explorer):
         """Which boxes survive."""
         boxes = torch.tensor(self.boxes, dtype=torch.float64).view(1, -1, 4)
         labels = torch.tensor([self.labels], dtype=torch.int64)  # (1, K)
-        return suppress(boxes, labels if self.per_class else torch.ones_like(labels), self.iou_threshold)[0]
+        return batched_nms(
+            boxes, labels if self.per_class else torch.ones_like(labels), self.iou_threshold
+        )[0]

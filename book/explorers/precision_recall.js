@@ -21,7 +21,7 @@ export function ofClass(detections, objects, label) {
   };
 }
 
-/** The thresholds to stop at: halfway between neighbours in the list, and above and below all of them. */
+/** The thresholds to stop at: halfway between neighbors in the list, and above and below all of them. */
 export function stopsBetween(scores) {
   const different = [1, ...new Set(scores), 0];
   return different.slice(1).map((score, i) => (different[i] + score) / 2);

@@ -11,7 +11,7 @@ from book.explorers.explorer import Explorer, data_uri
 from ssd_lite import metrics
 from ssd_lite.boxes import iou
 from ssd_lite.detection import Detections
-from ssd_lite.metrics import Objects, check_evaluation, match_voc, of_class
+from ssd_lite.metrics import GroundTruth, check_evaluation, match_voc, of_class
 
 
 class PrecisionRecallExplorer(Explorer):
@@ -42,29 +42,46 @@ class PrecisionRecallExplorer(Explorer):
         self,
         images: Sequence[UInt8[Tensor, "3 _ _"]],
         found: Sequence[Detections],
-        real: Sequence[Objects],
+        real: Sequence[GroundTruth],
         classes: Sequence[str],
         label: int = 1,
         threshold: float = 0.5,
     ):
         check_evaluation(found, real, classes)
         if len(images) != len(real):
-            raise ValueError(f"images: expected one for each entry of real, {len(real)}, got {len(images)}")
+            raise ValueError(
+                f"images: expected one for each entry of real, {len(real)}, got {len(images)}"
+            )
         if not 1 <= label <= len(classes):
-            raise ValueError(f"label: expected 1..{len(classes)} for {len(classes)} classes, got {label}")
+            raise ValueError(
+                f"label: expected 1..{len(classes)} for {len(classes)} classes, got {label}"
+            )
         objects, detections = [], []
         for picture, (image, f, r) in enumerate(zip(images, found, real)):
-            size = f.boxes.new_tensor([image.shape[2], image.shape[1]] * 2)  # width and height, twice
+            size = f.boxes.new_tensor(
+                [image.shape[2], image.shape[1]] * 2
+            )  # width and height, twice
             for of in range(1, len(classes) + 1):
                 mine, theirs = of_class(f, r, of)
                 first, verdicts = len(objects), match_voc(mine, theirs)
-                places = (theirs.ignored.logical_not().cumsum(0) - 1).tolist()  # of the objects that count
-                objects += [[of, picture, box] for box in _rounded(theirs.boxes[~theirs.ignored] / size)]
+                places = (
+                    theirs.ignored.logical_not().cumsum(0) - 1
+                ).tolist()  # of the objects that count
+                objects += [
+                    [of, picture, box] for box in _rounded(theirs.boxes[~theirs.ignored] / size)
+                ]
                 claims = iou(mine.boxes, theirs.boxes).argmax(dim=1).tolist() if len(places) else []
-                lines = zip(_rounded(mine.boxes / size), mine.scores.tolist(), verdicts.tolist(), strict=True)
+                lines = zip(
+                    _rounded(mine.boxes / size),
+                    mine.scores.tolist(),
+                    verdicts.tolist(),
+                    strict=True,
+                )
                 for d, (box, score, verdict) in enumerate(lines):
                     if verdict >= 0:
-                        detections.append([of, picture, box, score, first + places[claims[d]] if verdict else -1])
+                        detections.append(
+                            [of, picture, box, score, first + places[claims[d]] if verdict else -1]
+                        )
         super().__init__(
             label=label,
             threshold=threshold,
@@ -77,7 +94,9 @@ class PrecisionRecallExplorer(Explorer):
     @property
     def hits(self) -> Bool[np.ndarray, " D"]:
         """Which of the class's detections find an object, of all that there are, best first."""
-        return np.array([line[4] >= 0 for line in self.detections if line[0] == self.label], dtype=bool)
+        return np.array(
+            [line[4] >= 0 for line in self.detections if line[0] == self.label], dtype=bool
+        )
 
     @property
     def scores(self) -> Float[np.ndarray, " D"]:

@@ -36,10 +36,10 @@ export default {
     const hint = "Move through the training, or let it play.";
     const ui = frame(model, el, { title: "Replay.", hint });
     const { get, turn } = ui;
-    const [classes, colours] = [get("classes"), get("colours")];
+    const [classes, colors] = [get("classes"), get("colors")];
     const last = get("frames").length - 1;
     const least = get("start").threshold;
-    const looks = (label) => `--own: ${colours[label - 1][0]}; --letters: ${colours[label - 1][1]}`;
+    const looks = (label) => `--own: ${colors[label - 1][0]}; --letters: ${colors[label - 1][1]}`;
 
     // ---- the pictures
     const found = get("pictures").map((picture, i) => {

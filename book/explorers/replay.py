@@ -9,7 +9,7 @@ from torch import Tensor
 
 from book.explorers.explorer import Explorer, data_uri
 from ssd_lite.detection import Detections
-from ssd_lite.drawing import colour, ink_on
+from ssd_lite.drawing import color, ink_on
 
 
 class ReplayExplorer(Explorer):
@@ -30,7 +30,7 @@ class ReplayExplorer(Explorer):
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
     sizes = traitlets.List().tag(sync=True)  # width and height of each
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    colours = traitlets.List().tag(sync=True)  # of each class: its own, and that of letters on it
+    colors = traitlets.List().tag(sync=True)  # of each class: its own, and that of letters on it
 
     def __init__(
         self,
@@ -40,13 +40,15 @@ class ReplayExplorer(Explorer):
         threshold: float = 0.3,
     ):
         if not frames:
-            raise ValueError("frames: expected one moment or more, got none; train with watch=Replay(...) first")
+            raise ValueError(
+                "frames: expected one moment or more, got none; train with watch=Replay(...) first"
+            )
         for frame in frames:
             if len(frame["found"]) != len(images):
                 raise ValueError(
                     f"images: expected the {len(frame['found'])} that the replay looked at, got {len(images)}"
                 )
-        own = [colour(label) for label in range(1, len(classes) + 1)]
+        own = [color(label) for label in range(1, len(classes) + 1)]
         super().__init__(
             moment=len(frames) - 1,
             threshold=threshold,
@@ -54,7 +56,7 @@ class ReplayExplorer(Explorer):
             pictures=[data_uri(image) for image in images],
             sizes=[[image.shape[2], image.shape[1]] for image in images],
             classes=list(classes),
-            colours=[[ground, ink_on(ground)] for ground in own],
+            colors=[[ground, ink_on(ground)] for ground in own],
         )
 
     @property
@@ -62,6 +64,8 @@ class ReplayExplorer(Explorer):
         """For each picture the detections of the moment that reach the threshold, boxes in pixels."""
         shown = []
         for lines in self.frames[self.moment]["found"]:
-            rows = torch.tensor([line for line in lines if line[1] >= self.threshold]).view(-1, 6)  # (N, 6)
+            rows = torch.tensor([line for line in lines if line[1] >= self.threshold]).view(
+                -1, 6
+            )  # (N, 6)
             shown.append(Detections(rows[:, 2:], rows[:, 1], rows[:, 0].long()))
         return shown

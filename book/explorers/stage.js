@@ -145,7 +145,7 @@ export function button(frame, { label, press, into = frame.controls }) {
 // ---- the stage
 
 /** A drawing of `wide` by `high` units, with a margin around it, empty but for its picture. With `live`, things in it can
- * be moved. On `paper`, as on a picture, colours are always those of the light theme. */
+ * be moved. On `paper`, as on a picture, colors are always those of the light theme. */
 export function canvas(frame, { label, picture, high = SIDE, wide = SIDE, margin = 0, live, paper = picture, looks = "" }) {
   const node = svg("svg", {
     class: `canvas ${paper ? "picture" : ""} ${looks}`,

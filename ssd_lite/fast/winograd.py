@@ -29,11 +29,13 @@ FROM_WEIGHT = (
     (0, 0, 1),
 )
 TO_RESULT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-COLUMNS = 2**17  # tiles times channels at once: what the processor's cache holds
+TILE_BUDGET = 2**17  # tiles times channels at once: what the processor's cache holds
 
 
 def winograd_conv2d(
-    x: Float[Tensor, "B C H W"], weight: Float[Tensor, "O C 3 3"], bias: Float[Tensor, " O"] | None = None
+    x: Float[Tensor, "B C H W"],
+    weight: Float[Tensor, "O C 3 3"],
+    bias: Float[Tensor, " O"] | None = None,
 ) -> Float[Tensor, "B O H W"]:
     """``F.conv2d(x, weight, bias, padding=1)`` with 36 products for 16 results instead of 144.
 
@@ -42,21 +44,23 @@ def winograd_conv2d(
     mix the channels, and a third map leads back, to 4 × 4 results a tile. Rounding errors are
     larger than the plain sum's, some 1e-5 of a typical result. Channels come last in memory.
     """
-    return Convolution.apply(x, weight, bias, product_weights(weight))
+    return WinogradConv2d.apply(x, weight, bias, _product_weights(weight))
 
 
-class Convolution(torch.autograd.Function):
+class WinogradConv2d(torch.autograd.Function):
     """The maps one after the other, and their adjoints in reverse, which need few products too."""
 
     @staticmethod
     def forward(context, x, weight, bias, weights):
         context.save_for_backward(x, weights)
-        tiles = tiles_of(x)  # (6, 6, B, down, across, C)
+        tiles = _tiles(x)  # (6, 6, B, down, across, C)
         (batch, down, across, channels), outputs = tiles.shape[2:], weights.shape[2]
-        to_products, to_results = both_ways(FROM_INPUT, x), both_ways(TO_RESULT, x)
-        y = x.new_empty(batch, 4 * down, 4 * across, outputs).permute(0, 3, 1, 2)  # channels last in memory
-        blocks = blocks_of(y)  # (4, 4, B, down, across, O)
-        for band in bands(batch, down, across * max(channels, outputs)):
+        to_products, to_results = transform_2d(FROM_INPUT, x), transform_2d(TO_RESULT, x)
+        y = x.new_empty(batch, 4 * down, 4 * across, outputs).permute(
+            0, 3, 1, 2
+        )  # channels last in memory
+        blocks = _blocks(y)  # (4, 4, B, down, across, O)
+        for band in _bands(batch, down, across * max(channels, outputs)):
             factors = to_products @ tiles[:, :, *band].reshape(36, -1)  # (36, T·C)
             products = torch.bmm(factors.view(36, -1, channels), weights)  # (36, T, O)
             part = blocks[:, :, *band]
@@ -69,69 +73,90 @@ class Convolution(torch.autograd.Function):
     @once_differentiable
     def backward(context, gradient):
         x, weights = context.saved_tensors
-        tiles = tiles_of(x)
+        tiles = _tiles(x)
         (batch, down, across, channels), (_, _, height, width) = tiles.shape[2:], x.shape
-        blocks = blocks_of(F.pad(gradient, (0, 4 * across - width, 0, 4 * down - height)))
-        to_products, to_results = both_ways(FROM_INPUT, x), both_ways(TO_RESULT, x)
+        blocks = _blocks(F.pad(gradient, (0, 4 * across - width, 0, 4 * down - height)))
+        to_products, to_results = transform_2d(FROM_INPUT, x), transform_2d(TO_RESULT, x)
         of_weights = torch.empty_like(weights)
         of_x = x.new_zeros(batch, down + 1, 4, across + 1, 4, channels)
-        for i, (images, rows) in enumerate(bands(batch, down, across * max(channels, gradient.shape[1]))):
+        for i, (images, rows) in enumerate(
+            _bands(batch, down, across * max(channels, gradient.shape[1]))
+        ):
             of_products = to_results.T @ blocks[:, :, images, rows].reshape(16, -1)
             of_products = of_products.view(36, -1, gradient.shape[1])  # (36, T, O)
-            factors = (to_products @ tiles[:, :, images, rows].reshape(36, -1)).view(36, -1, channels)  # (36, T, C)
+            factors = (to_products @ tiles[:, :, images, rows].reshape(36, -1)).view(
+                36, -1, channels
+            )  # (36, T, C)
             of_weights.baddbmm_(factors.transpose(1, 2), of_products, beta=min(i, 1))
             of_factors = torch.bmm(of_products, weights.transpose(1, 2))  # (36, T, C)
-            of_tiles = (to_products.T @ of_factors.view(36, -1)).view(6, 6, *tiles[0, 0, images, rows].shape)
+            of_tiles = (to_products.T @ of_factors.view(36, -1)).view(
+                6, 6, *tiles[0, 0, images, rows].shape
+            )
             of_tiles = of_tiles.permute(2, 3, 0, 4, 1, 5)  # (B, down, 6, across, 6, C)
-            # Tiles overlap: the last two rows and columns of each lie on its neighbours' first.
+            # Tiles overlap: the last two rows and columns of each lie on its neighbors' first.
             below = slice(rows.start + 1, rows.stop + 1)
             of_x[images, rows, :, :-1] += of_tiles[:, :, :4, :, :4]
             of_x[images, rows, :, 1:, :2] += of_tiles[:, :, :4, :, 4:]
             of_x[images, below, :2, :-1] += of_tiles[:, :, 4:, :, :4]
             of_x[images, below, :2, 1:, :2] += of_tiles[:, :, 4:, :, 4:]
-        of_x = of_x.flatten(3, 4).flatten(1, 2)[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
-        of_weight = (both_ways(FROM_WEIGHT, x).T @ of_weights.view(36, -1)).view(3, 3, channels, -1).permute(3, 2, 0, 1)
+        of_x = (
+            of_x.flatten(3, 4).flatten(1, 2)[:, 1 : height + 1, 1 : width + 1].permute(0, 3, 1, 2)
+        )
+        of_weight = (
+            (transform_2d(FROM_WEIGHT, x).T @ of_weights.view(36, -1))
+            .view(3, 3, channels, -1)
+            .permute(3, 2, 0, 1)
+        )
         of_bias = gradient.sum((0, 2, 3)) if context.needs_input_grad[2] else None
         return of_x, of_weight, of_bias, None
 
 
-def both_ways(matrix: tuple, like: Tensor) -> Float[Tensor, "results numbers"]:
+def transform_2d(matrix: tuple, like: Tensor) -> Float[Tensor, "results numbers"]:
     """A linear map of rows, then of columns, as one matrix for all numbers of a tile."""
     matrix = torch.tensor(matrix, dtype=like.dtype)
     return torch.kron(matrix, matrix)
 
 
-def product_weights(weight: Float[Tensor, "O C 3 3"]) -> Float[Tensor, "36 C O"]:
-    """What the products multiply with. While nothing is learnt, it is kept until the parameter changes."""
+def _product_weights(weight: Float[Tensor, "O C 3 3"]) -> Float[Tensor, "36 C O"]:
+    """What the products multiply with. While nothing is learned, it is kept until the parameter changes."""
     keep = isinstance(weight, nn.Parameter) and not torch.is_grad_enabled()
     if keep and weight in _kept and torch.equal(_kept[weight][0], weight):
         return _kept[weight][1]
-    values = both_ways(FROM_WEIGHT, weight) @ weight.detach().permute(2, 3, 1, 0).reshape(9, -1)  # (36, C·O)
+    values = transform_2d(FROM_WEIGHT, weight) @ weight.detach().permute(2, 3, 1, 0).reshape(
+        9, -1
+    )  # (36, C·O)
     values = values.view(36, weight.shape[1], weight.shape[0])
     if keep:
         _kept[weight] = (weight.detach().clone(), values)
     return values
 
 
-# With a copy of the weights: fused optimisers change them, and no version counter tells.
+# With a copy of the weights: fused optimizers change them, and no version counter tells.
 _kept = WeakTensorKeyDictionary()
 
 
-def tiles_of(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "6 6 B down across C"]:
+def _tiles(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "6 6 B down across C"]:
     """Views of a padded picture's tiles, 6 × 6 and 4 apart."""
     down, across = -(-x.shape[2] // 4), -(-x.shape[3] // 4)
-    x = F.pad(x.permute(0, 2, 3, 1), (0, 0, 1, 4 * across + 3 - x.shape[3], 1, 4 * down + 3 - x.shape[2]))
+    x = F.pad(
+        x.permute(0, 2, 3, 1), (0, 0, 1, 4 * across + 3 - x.shape[3], 1, 4 * down + 3 - x.shape[2])
+    )
     return x.contiguous().unfold(1, 6, 4).unfold(2, 6, 4).permute(4, 5, 0, 1, 2, 3)
 
 
-def blocks_of(y: Float[Tensor, "B O H W"]) -> Float[Tensor, "4 4 B down across O"]:
+def _blocks(y: Float[Tensor, "B O H W"]) -> Float[Tensor, "4 4 B down across O"]:
     """Views of the 4 × 4 blocks that a picture consists of."""
-    return y.permute(0, 2, 3, 1).unflatten(1, (-1, 4)).unflatten(3, (-1, 4)).permute(2, 4, 0, 1, 3, 5)
+    return (
+        y.permute(0, 2, 3, 1).unflatten(1, (-1, 4)).unflatten(3, (-1, 4)).permute(2, 4, 0, 1, 3, 5)
+    )
 
 
-def bands(batch: int, down: int, columns: int) -> Iterator[tuple[slice, slice]]:
+def _bands(batch: int, down: int, columns: int) -> Iterator[tuple[slice, slice]]:
     """Slices of images and of rows of tiles that are worked on at once: several images, or a part of one."""
-    images, rows = max(1, COLUMNS // (down * columns)), min(down, max(1, COLUMNS // columns))
+    images, rows = (
+        max(1, TILE_BUDGET // (down * columns)),
+        min(down, max(1, TILE_BUDGET // columns)),
+    )
     for first in range(0, batch, images):
         for top in range(0, down, rows):
             yield slice(first, min(first + images, batch)), slice(top, min(top + rows, down))
@@ -141,20 +166,26 @@ class Winograd(TorchFunctionMode):
     """Inside a ``with``, every convolution for which it pays goes Winograd's way; the network's code stays as it is."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if function is F.conv2d and not kwargs and pays(*args):
+        if function is F.conv2d and not kwargs and is_worthwhile(*args):
             return winograd_conv2d(*args[:3])
         return function(*args, **(kwargs or {}))
 
 
-def pays(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride=1, padding=0, dilation=1, groups: int = 1
+def is_worthwhile(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups: int = 1,
 ) -> bool:
     """Whether a convolution is one that :func:`winograd_conv2d` can do, and large enough to gain by it.
 
     Leading there and back costs by the channel, the products that are saved go by the channels' square. On large maps
     the plain backward pass is slow, so there training gains with fewer channels. The limits were measured on CPUs.
     """
-    shape = (tuple(weight.shape[2:]), *map(both_sides, (stride, padding, dilation)), groups)
+    shape = (tuple(weight.shape[2:]), *map(_pair, (stride, padding, dilation)), groups)
     tiles = -(-x.shape[2] // 4) * -(-x.shape[3] // 4)
     learning = torch.is_grad_enabled()
     ready = not learning and isinstance(weight, nn.Parameter)  # its product weights will be kept
@@ -166,7 +197,7 @@ def pays(
     )
 
 
-def both_sides(number):
+def _pair(number):
     """An option of a convolution, given for both directions or for each."""
     return tuple(number) if isinstance(number, (tuple, list)) else (number, number)
 

@@ -43,7 +43,11 @@ def test_the_ratio_is_that_of_every_round(monkeypatch):
             pass
 
     monkeypatch.setattr(timing, "seconds", seconds)
-    assert timing.race(Contestant(1), Contestant(3), rounds=4)["ratio"] == {"median": 3, "low": 3, "high": 3}
+    assert timing.race(Contestant(1), Contestant(3), rounds=4)["ratio"] == {
+        "median": 3,
+        "low": 3,
+        "high": 3,
+    }
 
 
 def test_spread_is_the_middle_half():
@@ -72,9 +76,13 @@ def test_the_machine_is_named_where_neither_linux_nor_git_is(monkeypatch):
     assert about["bf16"] is False
 
 
-@pytest.mark.parametrize(("flags", "found"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 fma", False)])
+@pytest.mark.parametrize(
+    ("flags", "found"), [("avx2 avx512_bf16", True), ("amx_bf16", True), ("avx2 fma", False)]
+)
 def test_bf16_is_looked_for_among_the_processors_flags(monkeypatch, flags, found):
-    monkeypatch.setattr(machine, "cpuinfo", lambda: f"model name\t: A Chip 9000\nflags\t\t: fpu {flags} sse")
+    monkeypatch.setattr(
+        machine, "cpuinfo", lambda: f"model name\t: A Chip 9000\nflags\t\t: fpu {flags} sse"
+    )
     about = machine.describe(CPU)
     assert (about["bf16"], about["processor"]) == (found, "A Chip 9000")
 
@@ -125,7 +133,9 @@ def test_both_losses_are_about_the_same_thing(models):
 
 def test_both_prepare_the_same_pictures(models):
     pair = pairs.preprocessing(*models, 2)
-    torch.testing.assert_close(pair.ours(), pair.theirs()[0].tensors[:, :, :300, :300], rtol=1e-3, atol=1e-2)
+    torch.testing.assert_close(
+        pair.ours(), pair.theirs()[0].tensors[:, :, :300, :300], rtol=1e-3, atol=1e-2
+    )
 
 
 def test_both_make_8732_default_boxes(models):
@@ -164,21 +174,26 @@ def test_a_record_keeps_what_is_not_asked_anew(tmp_path):
 
 
 def test_an_unknown_question_is_refused():
-    result = run("benchmarks", "colour")
+    result = run("benchmarks", "color")
     assert result.returncode == 2
-    assert "'colour' is unknown; expected some of limits, contests" in result.stderr
+    assert "'color' is unknown; expected some of limits, contests" in result.stderr
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
     weights = 4 * 26_285_486  # SSD300's parameters for 20 classes
     for who in ("ours", "theirs"):
         found = json.loads(run("benchmarks.memory", who, "SSD300_VOC", 1, "cpu", "fp32").stdout)
-        assert 3 * weights < found["bytes"] < 30 * weights  # weights, gradients, momentum; and activations
+        assert (
+            3 * weights < found["bytes"] < 30 * weights
+        )  # weights, gradients, momentum; and activations
 
 
 def test_some_contests_alone_keep_the_others_records(monkeypatch):
     monkeypatch.setattr(timing, "ENOUGH", 0)
-    known = [{"what": "preprocessing", "batch": 2, "ratio": "as it was"}, {"what": "preprocessing", "batch": 8}]
+    known = [
+        {"what": "preprocessing", "batch": 2, "ratio": "as it was"},
+        {"what": "preprocessing", "batch": 8},
+    ]
     found = questions.contests(CPU, 1, quick=True, only="default", known=known)
     assert [contest["what"] for contest in found] == ["preprocessing", "default boxes"]
     assert found[0] == known[0]
@@ -191,7 +206,14 @@ def test_every_contest_and_curve_can_be_asked(monkeypatch):
     seen = {about["what"] for about, _, _ in entrants}
     for _, _, make in entrants:
         assert isinstance(make(), pairs.Pair)
-    assert seen >= {"network", "detection", "training step", "matching and loss", "post-processing", "preprocessing"}
+    assert seen >= {
+        "network",
+        "detection",
+        "training step",
+        "matching and loss",
+        "post-processing",
+        "preprocessing",
+    }
     assert seen >= {"default boxes", "augmentation", "augmentation, pictures kept"}
     threads = torch.get_num_threads()
     monkeypatch.setattr(timing, "ENOUGH", 0)

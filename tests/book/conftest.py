@@ -14,9 +14,18 @@ import pytest
 from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
-OPTIONS = ["-W", "-n", "--keep-going"]  # a failing cell and a broken link are warnings; warnings are errors
+OPTIONS = [
+    "-W",
+    "-n",
+    "--keep-going",
+]  # a failing cell and a broken link are warnings; warnings are errors
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 
 def pytest_collection_modifyitems(items):
@@ -45,9 +54,15 @@ def build(request, tmp_path_factory):
             out.mkdir()
             program = shutil.which("jupyter-book", path=Path(sys.executable).parent)
             # What the chapters execute does not count as tested.
-            env = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+            env = {
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("COVERAGE_")
+            }
             command = [program, "build", *OPTIONS, "--path-output", str(out), str(ROOT)]
-            result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
+            result = subprocess.run(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
+            )
             log.write_text(f"{result.returncode}\n{result.stdout}", encoding="utf-8")
         code, _, said = log.read_text(encoding="utf-8").partition("\n")
     assert code == "0", said
@@ -79,7 +94,9 @@ def browser(do_without):
     """Chromium: the one that CHROMIUM names, or one that is installed."""
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if not found:
-        do_without("no Chromium here: install it (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/it")
+        do_without(
+            "no Chromium here: install it (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/it"
+        )
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -106,7 +123,9 @@ def look(browser, html, served):
             if not address.startswith(start):
                 page.trouble.append(f"wants {address}")
                 return route.abort()
-            page.files.add(html / address.removeprefix(start).lstrip("/").split("?")[0].split("#")[0])
+            page.files.add(
+                html / address.removeprefix(start).lstrip("/").split("?")[0].split("#")[0]
+            )
             return route.continue_()
 
         def said(message):
@@ -117,7 +136,10 @@ def look(browser, html, served):
         page.on("console", said)
         page.on("pageerror", lambda error: page.trouble.append(f"error: {error}"))
         page.on("requestfailed", lambda request: page.trouble.append(f"not there: {request.url}"))
-        page.on("response", lambda r: page.trouble.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
+        page.on(
+            "response",
+            lambda r: page.trouble.append(f"{r.status}: {r.url}") if r.status >= 400 else None,
+        )
         page.goto(f"{start}/{name}.html")
         yield page
         context.close()

@@ -13,11 +13,18 @@ import yaml
 ROOT = Path(__file__).parents[2]
 RECORDS = sorted((ROOT / "figures" / "records").glob("*.json"))
 PAGES = [*sorted((ROOT / "chapters").glob("*.ipynb")), ROOT / "index.md"]
-NOT_PROSE = re.compile(r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|\{[\w:]+\}`[^`]*`|<[^>]*>", re.DOTALL)
+NOT_PROSE = re.compile(
+    r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\]\([^)]*\)|\{[\w:]+\}`[^`]*`|<[^>]*>", re.DOTALL
+)
 NUMBER = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w.]*\d)")
 # Somebody else's figures, which nothing here computes. Each stands beside a citation.
 PUBLISHED = {
-    *("74.3", "76.8", "77.2", "79.8"),  # the paper's mAP on VOC07: SSD300 and SSD512, then with expansion
+    *(
+        "74.3",
+        "76.8",
+        "77.2",
+        "79.8",
+    ),  # the paper's mAP on VOC07: SSD300 and SSD512, then with expansion
     *("65.5", "8.8", "0.6", "2.1", "74.6", "62.4"),  # its tables 2 and 3
     *("0.0005", "0.001"),  # its recipe
 }
@@ -68,34 +75,53 @@ def outputs(cell):
     for output in cell["outputs"]:
         data = output.get("data", {})
         text += "".join(output.get("text", ""))
-        text += "".join("".join(data.get(kind, "")) for kind in ("text/plain", "text/markdown", "text/html"))
+        text += "".join(
+            "".join(data.get(kind, "")) for kind in ("text/plain", "text/markdown", "text/html")
+        )
     return text
 
 
 def numbers(text):
     return {
-        float(word.replace(",", "")) for word in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text) if word[-1] != ","
+        float(word.replace(",", ""))
+        for word in re.findall(r"\d[\d,]*(?:\.\d+)?(?:e-?\d+)?", text)
+        if word[-1] != ","
     }
 
 
 @pytest.mark.parametrize("path", PAGES[:-1], ids=lambda path: path.stem)
 def test_every_decimal_in_prose_was_computed_on_its_page(build, path):
-    executed = json.loads((build[0].parent / "jupyter_execute" / "chapters" / path.name).read_text(encoding="utf-8"))
+    executed = json.loads(
+        (build[0].parent / "jupyter_execute" / "chapters" / path.name).read_text(encoding="utf-8")
+    )
     cells = executed["cells"]
     said = {
-        x for cell in cells if cell["cell_type"] == "code" for x in numbers("".join(cell["source"]) + outputs(cell))
+        x
+        for cell in cells
+        if cell["cell_type"] == "code"
+        for x in numbers("".join(cell["source"]) + outputs(cell))
     }
     strangers = []
     for cell in cells:
         if cell["cell_type"] != "markdown":
             continue
-        prose = re.sub(r"[Ss]ections? [\d., and]*\d", "", NOT_PROSE.sub(" ", "".join(cell["source"])))
+        prose = re.sub(
+            r"[Ss]ections? [\d., and]*\d", "", NOT_PROSE.sub(" ", "".join(cell["source"]))
+        )
         for word in NUMBER.findall(prose):
             _, point, decimals = word.partition(".")
-            known = {round(y, len(decimals)) for x in said for y in (x, 100 * x)}  # a share may be said in percent
-            if point and word not in PUBLISHED | POSED.get(path.stem, set()) and float(word) not in known:
+            known = {
+                round(y, len(decimals)) for x in said for y in (x, 100 * x)
+            }  # a share may be said in percent
+            if (
+                point
+                and word not in PUBLISHED | POSED.get(path.stem, set())
+                and float(word) not in known
+            ):
                 strangers.append(word)
-    assert strangers == [], "write an f-string around what a cell computes, or print it beside the sentence"
+    assert strangers == [], (
+        "write an f-string around what a cell computes, or print it beside the sentence"
+    )
 
 
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
@@ -106,9 +132,9 @@ def test_no_page_holds_a_figure_of_a_record_by_heart(path):
     figures = {f"{run['map50']:.3f}" for run in runs if run.get("map50")}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert [figure for figure in figures if re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", text)] == [], (
-            page.name
-        )
+        assert [
+            figure for figure in figures if re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", text)
+        ] == [], page.name
 
 
 def test_the_training_page_says_what_the_record_says(build):

@@ -7,15 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from book.diagram import DARK, LIGHT, MAP_STYLE, PIECES, architecture, layers, map_names, pipeline_map
+from book.diagram import (
+    DARK,
+    LIGHT,
+    MAP_STYLE,
+    PIECES,
+    architecture,
+    layers,
+    map_names,
+    pipeline_map,
+)
 from ssd_lite import default_boxes
+from ssd_lite import spec as spec_module
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE, SSD300_VOC, SSD512_VOC, SSDSpec
 from tests.helpers.wcag import contrast
 
 ROOT = Path(__file__).parents[2]
 SVG = "{http://www.w3.org/2000/svg}"
-SPECS = [spec for spec in vars(default_boxes).values() if isinstance(spec, SSDSpec)]
+SPECS = [spec for spec in vars(spec_module).values() if isinstance(spec, SSDSpec)]
 
 
 def words(diagram):
@@ -26,7 +36,8 @@ def words(diagram):
 def links(piece_map):
     """Every piece on a map: where it leads, and its attributes and words."""
     return {
-        a.get("href"): (a.attrib, [t.text for t in a.iter(f"{SVG}text")]) for a in map_svg(piece_map).iter(f"{SVG}a")
+        a.get("href"): (a.attrib, [t.text for t in a.iter(f"{SVG}text")])
+        for a in map_svg(piece_map).iter(f"{SVG}a")
     }
 
 
@@ -43,7 +54,11 @@ def test_the_map_has_every_piece_with_its_chapter_and_lights_one(lit):
         assert written == [word, str(int(page[:2]))]
     here = [page for page, (looks, _) in found.items() if looks.get("aria-current") == "page"]
     assert here == ([f"{PIECES[lit][3]}.ipynb"] if lit else [])
-    bold = [text.text for text in map_svg(pipeline_map(lit)).iter(f"{SVG}text") if "font-weight" in text.attrib]
+    bold = [
+        text.text
+        for text in map_svg(pipeline_map(lit)).iter(f"{SVG}text")
+        if "font-weight" in text.attrib
+    ]
     assert bold == ([PIECES[lit][-1]] if lit else [])
 
 
@@ -52,7 +67,7 @@ def test_every_piece_leads_to_a_chapter_that_is_there():
         assert (ROOT / page).is_file()
 
 
-def test_the_map_takes_its_colours_from_the_page():
+def test_the_map_takes_its_colors_from_the_page():
     assert not re.search(r'(fill|stroke)="#', pipeline_map("loss"))
     assert set(re.findall(r'(?:fill|stroke)="var\(([\w-]+)\)"', pipeline_map("loss"))) <= set(
         re.findall(r"(--[\w-]+): #", MAP_STYLE)
@@ -89,20 +104,25 @@ def test_ssd300_s_maps_have_the_papers_names_and_channels():
 def test_layers_are_counted_from_the_network_itself():
     model = SSD(LITE, ["a"])
     assert layers(model)[:3] == ["3 convolutions", "2 convolutions", "2 convolutions"]
-    assert layers(SSD(SSD512_VOC, ["a"]))[:2] == ["10 convolutions, 3 poolings", "5 convolutions, 2 poolings"]
+    assert layers(SSD(SSD512_VOC, ["a"]))[:2] == [
+        "10 convolutions, 3 poolings",
+        "5 convolutions, 2 poolings",
+    ]
     assert layers(SSD(SSD512_VOC, ["a"]))[-1] == "1 × 1 to 128, then 4 × 4 to 256"
     assert len(layers(model)) == len(map_names(model)) == len(LITE.maps)
 
 
 def test_the_boxes_drawn_are_the_specs():
     few = replace(LITE, ratios=((),) * 6, extra_square=False)
-    drawn = [len(re.findall(r'<polygon[^>]*fill="none"', architecture(spec))) for spec in (LITE, few)]
+    drawn = [
+        len(re.findall(r'<polygon[^>]*fill="none"', architecture(spec))) for spec in (LITE, few)
+    ]
     assert drawn == [sum(LITE.boxes_per_cell), 6]
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
 def test_words_can_be_read_in_both_themes(theme):
-    for ink in ("ink", "grey", "box"):
+    for ink in ("ink", "gray", "box"):
         assert contrast(theme[ink], theme["paper"]) >= 4.5
         assert contrast(theme[ink], theme["card"]) >= 4.5
     assert contrast(theme["on lit"], theme["lit"]) >= 4.5

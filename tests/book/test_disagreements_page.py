@@ -10,7 +10,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "chapters" / "d_disagreements.ipynb"
 TESTS = {
-    path.stem: [node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if hasattr(node, "name")]
+    path.stem: [
+        node.name
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if hasattr(node, "name")
+    ]
     for path in sorted((ROOT / "tests" / "ssd_lite").glob("test_*.py"))
 }
 
@@ -47,7 +51,9 @@ def test_every_row_names_a_test_that_exists(row):
 
 
 def test_every_test_written_for_the_page_is_on_it():
-    on_it = {function for row in ROWS for file, function in named(row) if file == "test_disagreements"}
+    on_it = {
+        function for row in ROWS for file, function in named(row) if file == "test_disagreements"
+    }
     assert on_it == {name for name in TESTS["test_disagreements"] if name.startswith("test_")}
 
 

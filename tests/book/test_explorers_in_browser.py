@@ -10,7 +10,11 @@ CONTROLS = ".explorer-live :is(input, select, button:not(.explorer-reset), [tabi
 
 
 ROOT = Path(__file__).parents[2]
-CHAPTERS = [path.stem for path in sorted((ROOT / "chapters").glob("*.ipynb")) if "Explorer(" in path.read_text()]
+CHAPTERS = [
+    path.stem
+    for path in sorted((ROOT / "chapters").glob("*.ipynb"))
+    if "Explorer(" in path.read_text()
+]
 SCREENS = {"light": (1300, "light"), "dark": (1300, "dark"), "phone": (390, "light")}
 
 
@@ -23,7 +27,9 @@ def explorer(request):
 def page(request, browser, explorer):
     """The explorer on a page of its own; at the end, nothing must have gone wrong there."""
     width, scheme = SCREENS[request.param]
-    context = browser.new_context(viewport={"width": width, "height": 1400}, color_scheme=scheme, has_touch=width < 500)
+    context = browser.new_context(
+        viewport={"width": width, "height": 1400}, color_scheme=scheme, has_touch=width < 500
+    )
     page, trouble = context.new_page(), []
     page.on("console", lambda message: trouble.append(message.text))
     page.on("pageerror", lambda error: trouble.append(str(error)))
@@ -53,7 +59,9 @@ def reset(page):
 
 
 def controls(page):
-    return [node for node in page.locator(CONTROLS).all() if node.is_visible() and node.is_enabled()]
+    return [
+        node for node in page.locator(CONTROLS).all() if node.is_visible() and node.is_enabled()
+    ]
 
 
 def by_keyboard(page, control):
@@ -68,7 +76,9 @@ def by_keyboard(page, control):
         last = control.evaluate("(node) => node.selectedIndex === node.options.length - 1")
         page.keyboard.press("ArrowUp" if last else "ArrowDown")
     else:
-        at_end = kind == "range" and control.evaluate("(node) => Number(node.value) > (+node.min + +node.max) / 2")
+        at_end = kind == "range" and control.evaluate(
+            "(node) => Number(node.value) > (+node.min + +node.max) / 2"
+        )
         for key in ["ArrowLeft" if at_end else "ArrowRight"] * 3 + ["ArrowUp"] * (kind != "range"):
             page.keyboard.press(key)
 
@@ -101,7 +111,9 @@ def test_every_control_changes_what_is_seen_and_reset_undoes_it(page, turn):
     for control in hands_on:
         turn(page, control)
         seen = seen_on(page)
-        name = control.evaluate("(node) => node.closest('label')?.textContent || node.ariaLabel || node.textContent")
+        name = control.evaluate(
+            "(node) => node.closest('label')?.textContent || node.ariaLabel || node.textContent"
+        )
         assert seen["state"] != first["state"], f"{name} does nothing"
         changes = {part for part in ("drawing", "words") if seen[part] != first[part]}
         assert changes, f"{name} turns a knob, but nothing is to be seen of it"
@@ -139,7 +151,12 @@ def test_a_finger_drags_a_box(browser):
     page.set_content(bare_page(EXAMPLES["IoUExplorer"]()))
     box = page.locator(".grip").first.bounding_box()
     finger, start = context.new_cdp_session(page), (box["x"] + 20, box["y"] + 10)
-    for kind, moved in (("touchStart", 0), ("touchMove", 15), ("touchMove", -60), ("touchEnd", None)):
+    for kind, moved in (
+        ("touchStart", 0),
+        ("touchMove", 15),
+        ("touchMove", -60),
+        ("touchEnd", None),
+    ):
         points = [] if moved is None else [{"x": start[0] + moved, "y": start[1] + moved}]
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     assert "first=[4, 6, 12, 12]" not in seen_on(page)["state"]
@@ -147,19 +164,28 @@ def test_a_finger_drags_a_box(browser):
 
 
 def test_every_explorer_is_in_a_chapter():
-    shown = "".join((ROOT / "chapters" / f"{name}.ipynb").read_text(encoding="utf-8") for name in CHAPTERS)
+    shown = "".join(
+        (ROOT / "chapters" / f"{name}.ipynb").read_text(encoding="utf-8") for name in CHAPTERS
+    )
     assert [name for name in EXAMPLES if f"{name}(" not in shown] == []
 
 
 @pytest.mark.parametrize("as_file", [False, True], ids=["served", "file"])
 @pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_in_its_chapter_an_explorer_lives_and_nothing_goes_wrong(look, html, served, chapter, screen, as_file):
+def test_in_its_chapter_an_explorer_lives_and_nothing_goes_wrong(
+    look, html, served, chapter, screen, as_file
+):
     width, scheme = SCREENS[screen]
     with look(f"chapters/{chapter}", scheme, width, html.as_uri() if as_file else served) as page:
         page.wait_for_selector(".explorer-print svg", state="attached")
         assert page.locator(".explorer").count() == 1
-        assert page.locator(".explorer-live .explorer-stage svg").first.evaluate("(svg) => svg.clientWidth") > 100
+        assert (
+            page.locator(".explorer-live .explorer-stage svg").first.evaluate(
+                "(svg) => svg.clientWidth"
+            )
+            > 100
+        )
         first, changed = seen_on(page), set()
         for turn in (by_keyboard, by_pointer):
             for control in controls(page)[:3]:
@@ -177,4 +203,6 @@ def test_in_its_chapter_an_explorer_lives_and_nothing_goes_wrong(look, html, ser
 def test_a_page_has_words_for_whoever_reads_it_without_scripts(html, chapter):
     """In the page's source, for a Chromium that is driven shows no <noscript>."""
     source = (html / "chapters" / f"{chapter}.html").read_text(encoding="utf-8")
-    assert source.count("It needs JavaScript, which is off.</p></noscript><script") == source.count("widget-view+json")
+    assert source.count("It needs JavaScript, which is off.</p></noscript><script") == source.count(
+        "widget-view+json"
+    )

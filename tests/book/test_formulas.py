@@ -35,7 +35,9 @@ def book(tmp_path, monkeypatch):
     page.write_text(PAGE, encoding="utf-8")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(SITE / name, tmp_path)
-    app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path / "html", srcdir=tmp_path)
+    app = SimpleNamespace(
+        builder=SimpleNamespace(format="html"), outdir=tmp_path / "html", srcdir=tmp_path
+    )
     return SimpleNamespace(app=app, page=page, said=said, folder=tmp_path)
 
 
@@ -49,7 +51,9 @@ def test_a_page_gets_its_formulas_and_loses_the_scripts():
     assert '<span class="math notranslate nohighlight"><mjx-one/></span>' in page
     assert "#</a></span><mjx-two/></div>" in page
     assert "then \\(this\\) is none" in page
-    assert formulas.formulas_of(page) == [], "there is nothing left to do when it is not written anew"
+    assert formulas.formulas_of(page) == [], (
+        "there is nothing left to do when it is not written anew"
+    )
 
 
 def no_program(name):
@@ -61,7 +65,9 @@ def npm_alone(name):
 
 
 def refuse(*args, **options):
-    raise subprocess.CalledProcessError(1, "npm", stderr="npm error network\nnpm error getaddrinfo ENOTFOUND\n")
+    raise subprocess.CalledProcessError(
+        1, "npm", stderr="npm error network\nnpm error getaddrinfo ENOTFOUND\n"
+    )
 
 
 def dawdle(*args, **options):
@@ -76,7 +82,9 @@ def dawdle(*args, **options):
         (npm_alone, dawdle, "did not answer"),
     ],
 )
-def test_without_npm_the_page_stays_as_it_is_and_the_build_says_why(book, monkeypatch, find, run, reason):
+def test_without_npm_the_page_stays_as_it_is_and_the_build_says_why(
+    book, monkeypatch, find, run, reason
+):
     monkeypatch.setattr(formulas.shutil, "which", find)
     monkeypatch.setattr(formulas.subprocess, "run", run)
     formulas.set_formulas(book.app, None)
@@ -107,6 +115,10 @@ def test_npm_is_called_once_and_again_only_for_a_newer_lock(book, monkeypatch):
 def test_what_npm_brings_is_pinned_and_no_registry_is_named():
     lock = json.loads((SITE / "package-lock.json").read_text(encoding="utf-8"))
     wanted = json.loads((SITE / "package.json").read_text(encoding="utf-8"))
-    packages = {name.removeprefix("node_modules/"): about for name, about in lock["packages"].items() if name}
+    packages = {
+        name.removeprefix("node_modules/"): about
+        for name, about in lock["packages"].items()
+        if name
+    }
     assert {*wanted["dependencies"], *wanted["devDependencies"]} <= set(packages)
     assert all("integrity" in about and "resolved" not in about for about in packages.values())

@@ -22,20 +22,35 @@ MINUTES = 60_000  # Playwright counts milliseconds
 @pytest.fixture
 def lab(browser, tmp_path):
     """JupyterLab's address. It works on a copy of the chapters, which it saves into, with nobody's settings."""
-    shutil.copytree(ROOT / "chapters", tmp_path / "chapters", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    shutil.copytree(
+        ROOT / "chapters", tmp_path / "chapters", ignore=shutil.ignore_patterns("__pycache__", ".*")
+    )
     settings = tmp_path / "settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
-    (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')  # cells out of sight exist too
+    (settings / "tracker.jupyterlab-settings").write_text(
+        '{"windowingMode": "none"}'
+    )  # cells out of sight exist too
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     program = shutil.which("jupyter-lab", path=Path(sys.executable).parent)
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", f"--IdentityProvider.token={TOKEN}"]
-    options += [f"--LabApp.user_settings_dir={settings.parents[1]}", f"--ServerApp.root_dir={tmp_path / 'chapters'}"]
+    options = [
+        "--no-browser",
+        "--allow-root",
+        "--ip=127.0.0.1",
+        f"--port={port}",
+        f"--IdentityProvider.token={TOKEN}",
+    ]
+    options += [
+        f"--LabApp.user_settings_dir={settings.parents[1]}",
+        f"--ServerApp.root_dir={tmp_path / 'chapters'}",
+    ]
     env = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     with (
         open(tmp_path / "log", "w") as log,
-        subprocess.Popen([program, *options], env=env, stdout=log, stderr=subprocess.STDOUT) as server,
+        subprocess.Popen(
+            [program, *options], env=env, stdout=log, stderr=subprocess.STDOUT
+        ) as server,
     ):
         address = f"http://127.0.0.1:{port}"
         try:
@@ -69,7 +84,12 @@ def wait_until_run(cell, count):
 def run_cell(page, begins):
     """Run a cell, and return what it printed."""
     cell = code_cell(page, begins)
-    count = max(int(n) for n in re.findall(r"\[(\d+)\]", " ".join(page.locator(".jp-InputPrompt").all_inner_texts())))
+    count = max(
+        int(n)
+        for n in re.findall(
+            r"\[(\d+)\]", " ".join(page.locator(".jp-InputPrompt").all_inner_texts())
+        )
+    )
     cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
     wait_until_run(cell, count + 1)
@@ -107,7 +127,9 @@ def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     state = page.locator(".explorer-live .explorer-state")
     before = state.inner_text()
     page.locator(".explorer-live .grip").hover(position={"x": 120, "y": 90})
-    page.wait_for_function("([node, text]) => node.innerText !== text", arg=[state.element_handle(), before])
+    page.wait_for_function(
+        "([node, text]) => node.innerText !== text", arg=[state.element_handle(), before]
+    )
 
     page.locator("nav.piece-map a", has_text="Matching").click()
     page.locator(".lm-TabBar-tabLabel", has_text="03_matching.ipynb").wait_for()
@@ -120,6 +142,12 @@ def cells_for_the_test(lab, tmp_path):
     path = tmp_path / "chapters" / CHAPTER
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for i, source in enumerate(("explorer.scales", "explorer.reset()")):
-        cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+        cell = {
+            "cell_type": "code",
+            "execution_count": None,
+            "metadata": {},
+            "outputs": [],
+            "source": source,
+        }
         notebook["cells"].append(cell | {"id": f"test-{i}"})
     path.write_text(json.dumps(notebook), encoding="utf-8")

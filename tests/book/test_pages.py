@@ -13,7 +13,10 @@ CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 PIECES = [page for page in CHAPTERS if re.match(r"chapters/\d", page)]
 MADE = ["genindex", "py-modindex", "search"]  # by Sphinx
 AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
-THEMES_OWN = ["label-content-name-mismatch", "region"]  # rules of axe that the theme breaks on every page
+THEMES_OWN = [
+    "label-content-name-mismatch",
+    "region",
+]  # rules of axe that the theme breaks on every page
 MEGABYTE = 1_000_000
 
 FULL = """async () => {
@@ -30,7 +33,7 @@ TOO_WIDE = """() => {
       .filter((element) => element.getBoundingClientRect().right > wide + 1)
       .map((element) => element.outerHTML.slice(0, 120));
 }"""
-# The colours of code are the same on every page, and to look at each of its thousands of words takes axe a minute.
+# The colors of code are the same on every page, and to look at each of its thousands of words takes axe a minute.
 PLAIN_CODE = "document.querySelectorAll('.highlight pre').forEach((code) => (code.textContent = code.textContent))"
 BARRIERS = """async (disabled) => {
   const rules = Object.fromEntries(disabled.map((rule) => [rule, { enabled: false }]));
@@ -47,7 +50,9 @@ BARRIERS = """async (disabled) => {
 def barriers(do_without):
     """What axe-core finds on a page."""
     if not AXE.is_file():
-        do_without("axe-core is not in book/site/node_modules; get it with: npm ci --prefix book/site")
+        do_without(
+            "axe-core is not in book/site/node_modules; get it with: npm ci --prefix book/site"
+        )
 
     def find(page, of_code=False):
         if not of_code:
@@ -100,7 +105,9 @@ def test_a_page_leads_to_the_one_before_and_the_next(page, served):
     place = PAGES.index(name) if name in PAGES else None
     for link, step in (("a.left-prev", -1), ("a.right-next", 1)):
         near = [] if place is None or not 0 <= place + step < len(PAGES) else [PAGES[place + step]]
-        assert page.locator(link).evaluate_all("a => a.map((a) => a.href)") == [f"{served}/{at}.html" for at in near]
+        assert page.locator(link).evaluate_all("a => a.map((a) => a.href)") == [
+            f"{served}/{at}.html" for at in near
+        ]
 
 
 def test_a_page_in_the_light_has_no_barriers(page, barriers):
@@ -143,8 +150,14 @@ def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
     seen, ready = [], []
     for _ in range(5):
         with look("chapters/09_data_and_augmentation") as page:
-            seen.append(page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime"))
-            ready.append(page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
+            seen.append(
+                page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+            )
+            ready.append(
+                page.evaluate(
+                    "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
+                )
+            )
     assert min(seen) < 1000  # milliseconds from the click
     assert min(ready) < 2000
 
@@ -153,9 +166,14 @@ def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
 def test_the_map_leads_to_every_chapter_and_marks_where_one_is(look, name):
     with look(name) as page:
         links = page.locator("nav.piece-map a")
-        shown = links.evaluate_all("links => links.map((a) => new URL(a.getAttribute('href'), location).pathname)")
+        shown = links.evaluate_all(
+            "links => links.map((a) => new URL(a.getAttribute('href'), location).pathname)"
+        )
         assert sorted(shown) == [f"/{chapter}.html" for chapter in PIECES]
-        here = [link.get_attribute("href") for link in page.locator("nav.piece-map [aria-current=page]").all()]
+        here = [
+            link.get_attribute("href")
+            for link in page.locator("nav.piece-map [aria-current=page]").all()
+        ]
         assert here == ([] if name == "index" else [f"{Path(name).name}.html"])
 
 
@@ -170,11 +188,13 @@ def test_the_map_is_walked_with_the_keyboard(look):
 
 
 def test_the_map_follows_the_theme(look):
-    colours = set()
+    colors = set()
     for scheme in ("light", "dark"):
         with look("index", scheme) as page:
-            colours.add(page.evaluate("getComputedStyle(document.querySelector('.piece-map rect')).fill"))
-    assert len(colours) == 2
+            colors.add(
+                page.evaluate("getComputedStyle(document.querySelector('.piece-map rect')).fill")
+            )
+    assert len(colors) == 2
 
 
 def test_on_paper_a_page_is_light_and_nothing_is_cut_off(look):
@@ -182,8 +202,14 @@ def test_on_paper_a_page_is_light_and_nothing_is_cut_off(look):
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert page.locator("html").get_attribute("data-theme") == "light"
-        assert not any(part.is_visible() for part in page.locator(".bd-sidebar, .prev-next-footer, .copybtn").all())
-        assert page.evaluate("getComputedStyle(document.querySelector('.cell_input pre')).whiteSpace") == "pre-wrap"
+        assert not any(
+            part.is_visible()
+            for part in page.locator(".bd-sidebar, .prev-next-footer, .copybtn").all()
+        )
+        assert (
+            page.evaluate("getComputedStyle(document.querySelector('.cell_input pre')).whiteSpace")
+            == "pre-wrap"
+        )
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.locator("html").get_attribute("data-theme") == "dark"
 
@@ -195,4 +221,6 @@ def test_search_finds_the_chapter(look, html, served, as_file):
         page.locator("#pst-search-dialog input").fill("hard negative mining")
         page.keyboard.press("Enter")
         page.locator("#search-results a[href*='06_hard_negative_mining']").first.wait_for()
-        assert [line for line in page.trouble if line.startswith("wants")] == []  # a file's results have no excerpts
+        assert [
+            line for line in page.trouble if line.startswith("wants")
+        ] == []  # a file's results have no excerpts

@@ -9,7 +9,7 @@ from book import plot
 from ssd_lite.detection import Detections
 from tests.helpers.wcag import contrast
 
-GREY = torch.full((3, 500, 600), 128, dtype=torch.uint8)
+GRAY = torch.full((3, 500, 600), 128, dtype=torch.uint8)
 
 
 def detections(*boxes, scores=None):
@@ -21,44 +21,46 @@ def detections(*boxes, scores=None):
     )
 
 
-def pixel_counts(picture, colour):
-    """How many pixels of a picture have exactly this colour."""
-    return int((np.asarray(picture) == ImageColor.getrgb(colour)).all(axis=-1).sum())
+def pixel_counts(picture, color):
+    """How many pixels of a picture have exactly this color."""
+    return int((np.asarray(picture) == ImageColor.getrgb(color)).all(axis=-1).sum())
 
 
-def test_each_class_is_drawn_in_its_own_colour():
-    picture = plot.draw(GREY, detections((50, 60, 200, 300), (300, 100, 500, 400)), ["a", "b"])
+def test_each_class_is_drawn_in_its_own_color():
+    picture = plot.draw(GRAY, detections((50, 60, 200, 300), (300, 100, 500, 400)), ["a", "b"])
     assert picture.size == (600, 500)
-    assert all(pixel_counts(picture, plot.colour(label)) > 500 for label in (1, 2))
+    assert all(pixel_counts(picture, plot.color(label)) > 500 for label in (1, 2))
 
 
 def test_what_scores_below_the_threshold_is_not_drawn():
     found = detections((50, 60, 200, 300), (300, 100, 500, 400), scores=[0.9, 0.3])
-    assert pixel_counts(plot.draw(GREY, found, ["a", "b"], threshold=0.5), plot.colour(2)) == 0
+    assert pixel_counts(plot.draw(GRAY, found, ["a", "b"], threshold=0.5), plot.color(2)) == 0
 
 
 def test_nothing_found_leaves_the_picture_as_it_is():
-    assert (np.asarray(plot.draw(GREY, detections(), ["a"])) == 128).all()
+    assert (np.asarray(plot.draw(GRAY, detections(), ["a"])) == 128).all()
 
 
 def test_a_label_stays_in_the_picture_even_if_its_box_does_not():
-    picture = plot.draw(GREY, detections((-50, -40, 700, 600)), ["a"])
+    picture = plot.draw(GRAY, detections((-50, -40, 700, 600)), ["a"])
     assert picture.size == (600, 500)
-    assert pixel_counts(picture, plot.colour(1)) > 100  # the box is outside: this is the label
+    assert pixel_counts(picture, plot.color(1)) > 100  # the box is outside: this is the label
 
 
 def test_small_pictures_come_back_enlarged():
-    assert plot.draw(GREY[:, :90, :100], detections((10, 10, 50, 50)), ["a"]).size == (400, 360)
+    assert plot.draw(GRAY[:, :90, :100], detections((10, 10, 50, 50)), ["a"]).size == (400, 360)
 
 
-def test_ink_can_be_read_on_every_colour_of_the_palette():
-    for colour in plot.PALETTE:
-        assert contrast(colour, plot.ink_on(colour)) >= 4.5
+def test_ink_can_be_read_on_every_color_of_the_palette():
+    for color in plot.PALETTE:
+        assert contrast(color, plot.ink_on(color)) >= 4.5
 
 
 def test_boxes_are_drawn_where_they_are():
     figure, ax = plt.subplots()
-    plot.show_boxes(ax, torch.tensor([[0.1, 0.2, 0.4, 0.8]]), GREY, unit=300, labels=["a"])
+    plot.show_boxes(ax, torch.tensor([[0.1, 0.2, 0.4, 0.8]]), GRAY, unit=300, labels=["a"])
     [box] = ax.patches
-    assert np.allclose([box.get_x(), box.get_y(), box.get_width(), box.get_height()], [30, 60, 90, 180])
+    assert np.allclose(
+        [box.get_x(), box.get_y(), box.get_width(), box.get_height()], [30, 60, 90, 180]
+    )
     plt.close(figure)

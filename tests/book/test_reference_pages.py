@@ -20,7 +20,11 @@ def prose(path):
 
 
 PROSE = {name: prose(path) for name, path in CHAPTERS.items()}
-ROWS = [line.strip("| \n").split(" | ") for line in PAPER.read_text(encoding="utf-8").splitlines() if "`test_" in line]
+ROWS = [
+    line.strip("| \n").split(" | ")
+    for line in PAPER.read_text(encoding="utf-8").splitlines()
+    if "`test_" in line
+]
 
 
 def code(cell):
@@ -49,12 +53,16 @@ def test_every_equation_of_the_paper_has_a_row():
 
 
 def test_every_question_answered_in_a_chapter_is_in_the_list():
-    answered = [label for text in PROSE.values() for label in re.findall(r"^\((q-[\w-]+)\)=$", text, re.M)]
+    answered = [
+        label for text in PROSE.values() for label in re.findall(r"^\((q-[\w-]+)\)=$", text, re.M)
+    ]
     listed = re.findall(r"\{ref\}`[^`<]+<(q-[\w-]+)>`", QUESTIONS.read_text(encoding="utf-8"))
     assert sorted(listed) == sorted(answered)
     assert len(set(answered)) == len(answered), "two answers with one label"
 
 
 def test_every_numbered_equation_has_a_label_of_its_own():
-    labels = [label for text in PROSE.values() for label in re.findall(r"^\$\$ \(([\w-]+)\)", text, re.M)]
+    labels = [
+        label for text in PROSE.values() for label in re.findall(r"^\$\$ \(([\w-]+)\)", text, re.M)
+    ]
     assert labels and len(set(labels)) == len(labels)

@@ -44,8 +44,12 @@ def test_what_is_kept_is_what_the_model_finds(tmp_path):
     for lines, found in zip(frame["found"], detect(model, IMAGES, 0.2, per_image=20), strict=True):
         assert len(lines) == len(found.boxes) > 0
         assert [line[0] for line in lines] == found.labels.tolist()
-        torch.testing.assert_close(torch.tensor([line[1] for line in lines]), found.scores, atol=6e-4, rtol=0)
-        torch.testing.assert_close(torch.tensor([line[2:] for line in lines]), found.boxes, atol=0.06, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor([line[1] for line in lines]), found.scores, atol=6e-4, rtol=0
+        )
+        torch.testing.assert_close(
+            torch.tensor([line[2:] for line in lines]), found.boxes, atol=0.06, rtol=0
+        )
 
 
 def test_random_weights_do_not_fill_the_file(tmp_path):
@@ -61,7 +65,9 @@ def test_it_looks_at_its_moments_only_and_starts_again_where_a_run_does(tmp_path
         replay(step, model)
     assert [frame["step"] for frame in read_replay(path)] == moments(100)
     later = lite(seed=1)
-    again = Replay(path, IMAGES, steps=100)  # a run that was interrupted after step 25, but not at once
+    again = Replay(
+        path, IMAGES, steps=100
+    )  # a run that was interrupted after step 25, but not at once
     for step in range(20, 101):
         again(step, later)
     assert [frame["step"] for frame in read_replay(path)] == moments(100)
@@ -75,8 +81,8 @@ def test_training_is_watched_before_the_first_step_and_after_each_and_not_change
     data, seen, models = Shapes(4, 0, LITE.image_size), [], [lite(), lite()]
     fit(models[0], data, data, recipe, tmp_path / "a", "cpu")
     replay = Replay(tmp_path / "replay.json", IMAGES, recipe.steps)
-    watch = lambda step, model: (seen.append(step), replay(step, model))  # noqa: E731
-    fit(models[1], data, data, recipe, tmp_path / "b", "cpu", watch=watch)
+    on_step = lambda step, model: (seen.append(step), replay(step, model))  # noqa: E731
+    fit(models[1], data, data, recipe, tmp_path / "b", "cpu", on_step=on_step)
     assert seen == [0, 1, 2, 3, 4]
     assert [frame["step"] for frame in replay.frames] == moments(4)
     assert all(torch.equal(a, b) for a, b in zip(*(model.parameters() for model in models)))

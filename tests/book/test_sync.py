@@ -58,7 +58,10 @@ def house(tmp_path):
         for folder in ("ssd_lite", "chapters"):
             (tmp_path / folder).mkdir()
         (tmp_path / "ssd_lite/wheel.py").write_text(MODULE)
-        cells = [{"cell_type": "code", "metadata": {}, "outputs": [], "source": source} for source in cells]
+        cells = [
+            {"cell_type": "code", "metadata": {}, "outputs": [], "source": source}
+            for source in cells
+        ]
         notebook = {"cells": cells, "metadata": {"é": 1}, "nbformat": 4, "nbformat_minor": 5}
         text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
         (tmp_path / "chapters/01_wheel.ipynb").write_text(text, encoding="utf-8")
@@ -98,16 +101,27 @@ def test_every_definition_is_shown_once(module):
 
 def test_a_changed_package_is_noticed_and_mended(tmp_path):
     for folder in ("ssd_lite", "chapters"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    stub = {"cell_type": "code", "metadata": {}, "outputs": [], "source": "# ssd_lite/boxes.py\ndef iou(): ..."}
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    stub = {
+        "cell_type": "code",
+        "metadata": {},
+        "outputs": [],
+        "source": "# ssd_lite/boxes.py\ndef iou(): ...",
+    }
     notebook = {"cells": [stub], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
     (tmp_path / "chapters/99_copy.ipynb").write_text(json.dumps(notebook))
     assert sync(tmp_path) == []
     assert sync(tmp_path, check=True) == []
 
     module = tmp_path / "ssd_lite/boxes.py"
-    module.write_text(module.read_text(encoding="utf-8").replace("union > 0", "union > 0.5"), encoding="utf-8")
-    assert "99_copy.ipynb, cell 0: differs from ssd_lite/boxes.py; run 'make sync'" in sync(tmp_path, check=True)
+    module.write_text(
+        module.read_text(encoding="utf-8").replace("union > 0", "union > 0.5"), encoding="utf-8"
+    )
+    assert "99_copy.ipynb, cell 0: differs from ssd_lite/boxes.py; run 'make sync'" in sync(
+        tmp_path, check=True
+    )
     assert sync(tmp_path) == []
     assert sync(tmp_path, check=True) == []
     assert "union > 0.5" in (tmp_path / "chapters/99_copy.ipynb").read_text()
@@ -122,11 +136,21 @@ def test_decorators_and_the_comment_above_belong_to_a_definition():
     assert source_of(["TAU"], MODULE) == "# How round things are.\nTAU = 2 * math.pi"
 
 
-def test_neighbours_stay_as_they_are_and_others_are_set_apart():
-    assert source_of(["TAU", "HALF", "QUARTER"], MODULE) + "\n" == MODULE.split("\n\n")[2].rstrip() + "\n"
-    assert source_of(["TAU", "HALF", "QUARTER", "late", "Wheel", "LAST"], MODULE) + "\n" == MODULE.split("math\n\n")[1]
+def test_neighbors_stay_as_they_are_and_others_are_set_apart():
+    assert (
+        source_of(["TAU", "HALF", "QUARTER"], MODULE) + "\n"
+        == MODULE.split("\n\n")[2].rstrip() + "\n"
+    )
+    assert (
+        source_of(["TAU", "HALF", "QUARTER", "late", "Wheel", "LAST"], MODULE) + "\n"
+        == MODULE.split("math\n\n")[1]
+    )
     assert source_of(["TAU", "LAST"], MODULE).endswith("math.pi\nLAST: float = 1")
-    assert source_of(["Wheel", "TAU"], MODULE).split("\n")[2:5] == ["", "", "# How round things are."]
+    assert source_of(["Wheel", "TAU"], MODULE).split("\n")[2:5] == [
+        "",
+        "",
+        "# How round things are.",
+    ]
 
 
 def test_an_ordinary_cell_is_left_alone():
@@ -140,8 +164,14 @@ def test_an_ordinary_cell_is_left_alone():
         ("# ssd_lite/cog.py\nA = 1", "there is no ssd_lite/cog.py"),
         ("# ssd_lite/wheel.py\ndef cog(): ...", "ssd_lite/wheel.py does not define 'cog'"),
         ("# ssd_lite/wheel.py\ndef (:", "the cell does not parse"),
-        ("# ssd_lite/wheel.py\nTAU = 1\nprint(TAU)", "only definitions can stand in such a cell, not 'print(TAU)'"),
-        ("# ssd_lite/wheel.py\nimport math\nTAU = 1", "only definitions can stand in such a cell, not 'import math'"),
+        (
+            "# ssd_lite/wheel.py\nTAU = 1\nprint(TAU)",
+            "only definitions can stand in such a cell, not 'print(TAU)'",
+        ),
+        (
+            "# ssd_lite/wheel.py\nimport math\nTAU = 1",
+            "only definitions can stand in such a cell, not 'import math'",
+        ),
         ("# ssd_lite/wheel.py", "the cell names nothing"),
     ],
 )
@@ -157,7 +187,11 @@ def test_only_what_differs_is_written(house):
     assert len(sync(root, check=True)) == 1 and path.read_text(encoding="utf-8") == before
     sync(root)
     after = path.read_text(encoding="utf-8")
-    assert json.loads(after)["cells"][1]["source"] == ["# ssd_lite/wheel.py\n", "class Wheel:\n", "    spokes: int = 8"]
+    assert json.loads(after)["cells"][1]["source"] == [
+        "# ssd_lite/wheel.py\n",
+        "class Wheel:\n",
+        "    spokes: int = 8",
+    ]
     assert set(before.splitlines()) - set(after.splitlines()) == {
         '   "source": "# ssd_lite/wheel.py\\nclass Wheel: ..."'
     }

@@ -13,9 +13,9 @@ from ssd_lite.detection import Detections, postprocess
 from ssd_lite.encoding import decode, encode
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import assign, match
-from ssd_lite.metrics import Objects, evaluate
+from ssd_lite.metrics import GroundTruth, evaluate
 from ssd_lite.mining import all_negatives, hard_negatives
-from ssd_lite.nms import suppress
+from ssd_lite.nms import batched_nms
 
 HOUSE, CAR = 0, 1
 TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT, SQUARE, WIDE, TALL, WHOLE = range(8)
@@ -48,7 +48,9 @@ def test_eight_default_boxes_on_whole_squares():
 
 def test_overlaps_are_those_counted_on_paper(overlap):
     for object_, fractions in ON_PAPER.items():
-        torch.testing.assert_close(overlap[object_], torch.tensor([float(Fraction(f)) for f in fractions]))
+        torch.testing.assert_close(
+            overlap[object_], torch.tensor([float(Fraction(f)) for f in fractions])
+        )
 
 
 def test_both_objects_want_the_same_box_and_only_one_by_half(overlap):
@@ -77,9 +79,9 @@ def test_nms_drops_the_second_house_and_would_lose_the_car_if_it_were_blind_to_c
     box, label = torch.tensor([SQUARE, TOP_RIGHT, BOTTOM_RIGHT, WIDE]), torch.tensor([1, 2, 2, 1])
     scores = toy.probabilities[box, label]
     assert scores.tolist() == sorted(scores.tolist(), reverse=True)[:3] + [scores[3].item()]
-    keep = suppress(toy.predicted_boxes[box][None], label[None])[0]
+    keep = batched_nms(toy.predicted_boxes[box][None], label[None])[0]
     assert keep.tolist() == [True, True, True, False]
-    blind = suppress(toy.predicted_boxes[box][None], torch.ones(1, 4, dtype=torch.int64))[0]
+    blind = batched_nms(toy.predicted_boxes[box][None], torch.ones(1, 4, dtype=torch.int64))[0]
     assert blind.tolist() == [True, True, False, False]
 
 
@@ -107,24 +109,35 @@ def test_the_scene_through_all_chapters():
     everything = multibox_loss(*answers, choose_negatives=all_negatives)
     right = 0.9 * 0.25 * 0.8 * 0.5 * 0.8 * 0.3 * 0.9 * 0.7
     assert everything.classification.item() == pytest.approx(-math.log(right) / 2, abs=1e-5)
-    off = [-0.625, 5 * math.log(9 / 10), 0.625, 5 * math.log(7 / 6)]  # all below 1: half their squares
-    assert everything.localisation.item() == pytest.approx(sum(d * d / 2 for d in off) / 2, abs=1e-5)
+    off = [
+        -0.625,
+        5 * math.log(9 / 10),
+        0.625,
+        5 * math.log(7 / 6),
+    ]  # all below 1: half their squares
+    assert everything.localization.item() == pytest.approx(
+        sum(d * d / 2 for d in off) / 2, abs=1e-5
+    )
     assert everything.total.item() == pytest.approx(2.562, abs=5e-4)
 
     mined = multibox_loss(*answers, choose_negatives=partial(hard_negatives, ratio=1))  # chapter 6
     assert mined.negatives == 2
-    assert mined.classification.item() == pytest.approx(-math.log(0.25 * 0.3 * 0.5 * 0.8) / 2, abs=1e-5)
-    assert mined.localisation == everything.localisation
+    assert mined.classification.item() == pytest.approx(
+        -math.log(0.25 * 0.3 * 0.5 * 0.8) / 2, abs=1e-5
+    )
+    assert mined.localization == everything.localization
 
     # Chapter 8. Of the answers above 0.3 the second house goes; the cloud stays.
-    found = postprocess(toy.logits[None], toy.offsets[None], toy.default_boxes, toy.spec, score_threshold=0.3)
+    found = postprocess(
+        toy.logits[None], toy.offsets[None], toy.default_boxes, toy.spec, score_threshold=0.3
+    )
     kept = found[2][0] > 0
     boxes, scores, names = (x[0, kept] for x in found)
     assert names.tolist() == [HOUSE + 1, CAR + 1, CAR + 1]
     assert scores.tolist() == pytest.approx([0.8, 0.65, 0.5])
 
     # Chapter 10. The house is found, and the cloud stands above the car.
-    real = Objects(toy.squares(toy.boxes), toy.labels, torch.zeros(2, dtype=torch.bool))
+    real = GroundTruth(toy.squares(toy.boxes), toy.labels, torch.zeros(2, dtype=torch.bool))
     score = evaluate([Detections(toy.squares(boxes), scores, names)], [real], toy.classes)
     assert score.per_class == pytest.approx({"house": 1, "car": 1 / 2})
 

@@ -42,14 +42,23 @@ def exercises(path) -> list[Exercise]:
     starts = [i for i, t in enumerate(tags) if "exercise" in t]
     found = []
     for number, (start, end) in enumerate(zip(starts, [*starts[1:], len(cells)]), start=1):
-        part = {tag: next((i for i in range(start, end) if tag in tags[i]), None) for tag in ("check", "solution")}
-        assert None not in part.values(), f"{path.name}, exercise {number}: needs a 'check' and a 'solution' cell"
+        part = {
+            tag: next((i for i in range(start, end) if tag in tags[i]), None)
+            for tag in ("check", "solution")
+        }
+        assert None not in part.values(), (
+            f"{path.name}, exercise {number}: needs a 'check' and a 'solution' cell"
+        )
         check, solution = part["check"], part["solution"]
         between = cells[check + 1 : solution]
         found.append(
             Exercise(
                 name=f"{path.stem[:2]}-{number}",
-                imports=[c.source for c in cells[:start] if c.cell_type == "code" and imports_only(c.source)],
+                imports=[
+                    c.source
+                    for c in cells[:start]
+                    if c.cell_type == "code" and imports_only(c.source)
+                ],
                 blank=cells[start].source,
                 check=cells[check].source,
                 hints="\n".join(cell.source for cell in between if cell.cell_type == "markdown"),
@@ -61,7 +70,9 @@ def exercises(path) -> list[Exercise]:
 
 
 EXERCISES = [exercise for path in CHAPTERS for exercise in exercises(path)]
-each_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES])
+each_exercise = pytest.mark.parametrize(
+    "exercise", EXERCISES, ids=[exercise.name for exercise in EXERCISES]
+)
 
 
 @pytest.fixture
@@ -82,7 +93,9 @@ def test_a_chapter_has_three_exercises_or_more(path):
 @each_exercise
 def test_the_blank_fails_and_says_so(exercise, checked):
     _, check = checked
-    assert [verdict.right for verdict in check.verdicts] == [False], "the check cell must end by calling the check"
+    assert [verdict.right for verdict in check.verdicts] == [False], (
+        "the check cell must end by calling the check"
+    )
     assert check.verdicts[0].message == BLANK
 
 
@@ -111,7 +124,11 @@ def test_hints_come_in_stages_and_the_solution_is_folded(exercise):
 
 
 def test_a_mistake_that_nobody_thought_of_is_shown_a_case():
-    check = same_as(lambda a, b: a + b, cases=[(0, 0), (2, 3)], mistakes={"That is the product.": lambda a, b: a * b})
+    check = same_as(
+        lambda a, b: a + b,
+        cases=[(0, 0), (2, 3)],
+        mistakes={"That is the product.": lambda a, b: a * b},
+    )
     assert check(lambda a, b: a * b).message == "That is the product."
     assert check(lambda a, b: a - b).message == "For (`2`, `3`) it gives `-1`, and `5` is right."
     assert check(lambda a: a).message.startswith("It raises TypeError")
@@ -122,17 +139,23 @@ def test_a_mistake_that_nobody_thought_of_is_shown_a_case():
 def test_the_right_numbers_in_a_wrong_shape_are_told_the_shape():
     check = same_as(lambda: torch.ones(2, 3), cases=[()], mistakes={})
     wanted = "a tensor of shape (2, 3) is right."
-    assert check(lambda: torch.ones(3, 2)).message.endswith(f"it gives a tensor of shape (3, 2), and {wanted}")
+    assert check(lambda: torch.ones(3, 2)).message.endswith(
+        f"it gives a tensor of shape (3, 2), and {wanted}"
+    )
     assert check(lambda: 1.0).message.endswith(f"it gives a float, `1.0`, and {wanted}")
 
 
 def test_a_table_is_shown_as_a_table():
     check = same_as(lambda x: x + 1, cases=[(torch.tensor([[0.12345, 1], [2, 3]]),)], mistakes={})
-    assert check(lambda x: x).message.startswith("For ([[0.1235, 1.0], [2.0, 3.0]]) it gives [[0.1235, 1.0]")
+    assert check(lambda x: x).message.startswith(
+        "For ([[0.1235, 1.0], [2.0, 3.0]]) it gives [[0.1235, 1.0]"
+    )
 
 
 def test_an_answer_may_change_its_arguments():
-    check = same_as(lambda x: x + 1, cases=[(torch.zeros(2),)], mistakes={"Nothing changed.": lambda x: x})
+    check = same_as(
+        lambda x: x + 1, cases=[(torch.zeros(2),)], mistakes={"Nothing changed.": lambda x: x}
+    )
     assert check(lambda x: x.add_(1)).right
     assert check(lambda x: x.mul_(1)).message == "Nothing changed."
 

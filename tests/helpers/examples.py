@@ -11,12 +11,14 @@ from book.explorers.explorer import Explorer
 from book.toy import SPEC as TOY
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import Detections
-from ssd_lite.metrics import Objects
+from ssd_lite.metrics import GroundTruth
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, SSD300_VOC
 
 PICTURE = torch.full((3, 96, 96), 200, dtype=torch.uint8)
-OBJECTS = torch.cat([scene.boxes for scene, _ in zip(Shapes(count=60, seed=0), range(60))])  # (G, 4)
+OBJECTS = torch.cat(
+    [scene.boxes for scene, _ in zip(Shapes(count=60, seed=0), range(60))]
+)  # (G, 4)
 HOST = Path(__file__).parents[2] / "book" / "site" / "_static" / "explorers.js"
 
 MATCHING_SCENES = {
@@ -30,8 +32,17 @@ MATCHING_SCENES = {
 REPLAY_FRAMES = [  # as read_replay has them
     {"step": 0, "found": [[], [[1, 0.4, 0, 0, 9, 9]]]},
     {"step": 3, "found": [[[1, 0.6, 4, 8, 50, 60]], []]},
-    {"step": 7, "found": [[[2, 0.912, 10.5, 20, 40, 50], [1, 0.42, 1, 2, 30, 40]], [[2, 0.31, 0, 1, 9, 90]]]},
-    {"step": 9, "found": [[[2, 0.95, 11, 20, 40, 50], [1, 0.33, 1, 2, 30, 40]], [[2, 0.71, 0, 1, 9, 90]]]},
+    {
+        "step": 7,
+        "found": [
+            [[2, 0.912, 10.5, 20, 40, 50], [1, 0.42, 1, 2, 30, 40]],
+            [[2, 0.31, 0, 1, 9, 90]],
+        ],
+    },
+    {
+        "step": 9,
+        "found": [[[2, 0.95, 11, 20, 40, 50], [1, 0.33, 1, 2, 30, 40]], [[2, 0.71, 0, 1, 9, 90]]],
+    },
 ]
 
 
@@ -40,16 +51,20 @@ def precision_recall() -> Explorer:
     corners = torch.tensor([[4.0, 4], [4, 52], [52, 4], [52, 52]])
     boxes = torch.cat([corners, corners + 40], dim=1)  # (4, 4)
     labels, none = torch.tensor([1, 1, 2, 1]), torch.zeros(4, dtype=torch.bool)
-    found = Detections(boxes[[2, 0, 1, 3, 2, 3]], torch.linspace(0.9, 0.2, 6), torch.tensor([1, 1, 1, 2, 2, 1]))
+    found = Detections(
+        boxes[[2, 0, 1, 3, 2, 3]], torch.linspace(0.9, 0.2, 6), torch.tensor([1, 1, 1, 2, 2, 1])
+    )
     fainter = found._replace(scores=found.scores - 0.05)
-    real = [Objects(boxes, labels, none)] * 2
+    real = [GroundTruth(boxes, labels, none)] * 2
     return explorers.PrecisionRecallExplorer([PICTURE] * 2, [found, fainter], real, ("one", "two"))
 
 
 def mining() -> Explorer:
     """Two moments in two scenes, of which one has a positive more than the other."""
     generator = torch.Generator().manual_seed(0)
-    losses = torch.rand(2, 2, len(make_default_boxes(LITE)), generator=generator)  # (moments, scenes, A)
+    losses = torch.rand(
+        2, 2, len(make_default_boxes(LITE)), generator=generator
+    )  # (moments, scenes, A)
     positive = torch.zeros_like(losses[0], dtype=torch.bool)
     positive[0, 1000], positive[1, 1000:1002] = True, True
     return explorers.MiningExplorer(LITE, torch.stack([PICTURE] * 2), losses, positive, [0, 100])
@@ -60,7 +75,9 @@ def nms() -> Explorer:
     left = torch.arange(12) / 40
     boxes = torch.stack([left, left, left + 0.3, left + 0.4], dim=1)  # (12, 4)
     scores = torch.linspace(0.95, 0.1, 12)
-    return explorers.NMSExplorer(PICTURE, boxes, scores, 1 + torch.arange(12) // 2 % 2, ("one", "two"))
+    return explorers.NMSExplorer(
+        PICTURE, boxes, scores, 1 + torch.arange(12) // 2 % 2, ("one", "two")
+    )
 
 
 EXAMPLES = {
@@ -73,7 +90,9 @@ EXAMPLES = {
     "MiningExplorer": mining,
     "NMSExplorer": nms,
     "PrecisionRecallExplorer": precision_recall,
-    "ReplayExplorer": lambda: explorers.ReplayExplorer(REPLAY_FRAMES, [PICTURE] * 2, ("one", "two")),
+    "ReplayExplorer": lambda: explorers.ReplayExplorer(
+        REPLAY_FRAMES, [PICTURE] * 2, ("one", "two")
+    ),
 }
 
 

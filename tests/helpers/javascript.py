@@ -22,6 +22,8 @@ def call(source: str, calls: list[tuple[str, list]]) -> list:
         assert os.environ.get("CI") != "true", how
         pytest.skip(how)
     given = json.dumps({"source": source, "calls": calls})
-    result = subprocess.run([node, "-e", PROGRAM], input=given, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [node, "-e", PROGRAM], input=given, capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)

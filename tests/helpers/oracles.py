@@ -41,7 +41,9 @@ def match(default_boxes, boxes, labels, threshold=0.5):
     overlap = [[iou(boxes[g], corners(d)) for d in default_boxes] for g in real]
     target_labels, target_boxes = [0] * len(default_boxes), [corners(d) for d in default_boxes]
     for a in range(len(default_boxes)):
-        best = max(range(len(real)), key=lambda i: overlap[i][a], default=None)  # the first of equals
+        best = max(
+            range(len(real)), key=lambda i: overlap[i][a], default=None
+        )  # the first of equals
         if best is not None and overlap[best][a] >= threshold:
             target_labels[a], target_boxes[a] = labels[real[best]], boxes[real[best]]
     for g, a in zip(real, bipartite(overlap)):
@@ -67,23 +69,25 @@ def hard_negatives(losses, positive, ratio=3):
 
 
 def multibox_loss(logits, offsets, target_labels, target_offsets, ratio=3):
-    """Classification and localisation parts of a batch, divided by its positives."""
-    classification = localisation = positives = 0
+    """Classification and localization parts of a batch, divided by its positives."""
+    classification = localization = positives = 0
     for image in zip(logits, offsets, target_labels, target_offsets):
         losses = [cross_entropy(z, label) for z, label in zip(image[0], image[2])]
         positive = [label > 0 for label in image[2]]
         chosen = hard_negatives(losses, positive, ratio)
         classification += sum(v for v, p, n in zip(losses, positive, chosen) if p or n)
-        localisation += sum(smooth_l1(x, y) for x, y, p in zip(image[1], image[3], positive) if p)
+        localization += sum(smooth_l1(x, y) for x, y, p in zip(image[1], image[3], positive) if p)
         positives += sum(positive)
-    return classification / max(1, positives), localisation / max(1, positives)
+    return classification / max(1, positives), localization / max(1, positives)
 
 
 def suppress(boxes, labels, threshold):
     """Indices that greedy NMS keeps in one image; boxes come best first."""
     kept = []
     for i, (box, label) in enumerate(zip(boxes, labels)):
-        if label > 0 and not any(labels[j] == label and iou(boxes[j], box) > threshold for j in kept):
+        if label > 0 and not any(
+            labels[j] == label and iou(boxes[j], box) > threshold for j in kept
+        ):
             kept.append(i)
     return kept
 
@@ -103,6 +107,10 @@ def grid_scenes(generator, images, objects, default_boxes, classes=3):
     boxes = grid_boxes(generator, images, objects)
     copies = torch.randint(0, max(objects, 1), (images, objects), generator=generator)
     copied = torch.rand(images, objects, generator=generator) < 0.2
-    boxes = torch.where(copied[..., None], boxes.gather(1, copies[..., None].expand_as(boxes)), boxes)
-    labels = torch.randint(0, classes + 1, (images, objects), generator=generator)  # 0 is padding, anywhere
+    boxes = torch.where(
+        copied[..., None], boxes.gather(1, copies[..., None].expand_as(boxes)), boxes
+    )
+    labels = torch.randint(
+        0, classes + 1, (images, objects), generator=generator
+    )  # 0 is padding, anywhere
     return defaults, boxes, labels

@@ -15,7 +15,9 @@ HOUSE = Path(__file__).parents[2]
 
 def annotation(*objects, size=(60, 40)):
     """XML in VOC's form; an object is (name, box) or (name, box, difficult), boxes xyxy in pixels."""
-    parts = [f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"]
+    parts = [
+        f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
+    ]
     for name, (x0, y0, x1, y1), *difficult in objects:
         corners = f"<xmin>{x0}</xmin><ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax>"
         mark = "".join(f"<difficult>{d:d}</difficult>" for d in difficult)
@@ -30,13 +32,17 @@ def write_folder(root, pictures, image_set="trainval"):
     for name, (picture, xml) in pictures.items():
         path = root / "JPEGImages" / f"{name}.jpg"
         path.write_bytes(picture) if isinstance(picture, bytes) else picture.save(path, quality=95)
-        (root / "Annotations" / f"{name}.xml").write_bytes(xml if isinstance(xml, bytes) else xml.encode())
-    (root / "ImageSets/Main" / f"{image_set}.txt").write_text("".join(f"{name}\n" for name in pictures))
+        (root / "Annotations" / f"{name}.xml").write_bytes(
+            xml if isinstance(xml, bytes) else xml.encode()
+        )
+    (root / "ImageSets/Main" / f"{image_set}.txt").write_text(
+        "".join(f"{name}\n" for name in pictures)
+    )
     return root
 
 
-def plain(size=(60, 40), colour=(90, 120, 150)):
-    return Image.new("RGB", size, colour)
+def plain(size=(60, 40), color=(90, 120, 150)):
+    return Image.new("RGB", size, color)
 
 
 def folder_of_scenes(root, train=12, test=3, size=64):
@@ -46,7 +52,10 @@ def folder_of_scenes(root, train=12, test=3, size=64):
         for i in range(count):
             names = [Shapes.classes[label - 1] for label in scenes[i].labels.tolist()]
             xml = annotation(*zip(names, (scenes[i].boxes * size).tolist()), size=(size, size))
-            pictures[f"{image_set}{i}"] = (Image.fromarray(scenes[i].image.permute(1, 2, 0).numpy()), xml)
+            pictures[f"{image_set}{i}"] = (
+                Image.fromarray(scenes[i].image.permute(1, 2, 0).numpy()),
+                xml,
+            )
         pictures[f"{image_set}all"] = every_class(size)
         write_folder(root, pictures, image_set)
     return root
@@ -61,9 +70,20 @@ def every_class(size):
 def start(*arguments, cwd, before=(), **options):
     """``python -m ssd_lite ...`` in a folder of its own, on one thread. ``before``: words between python and -m."""
     command = [sys.executable, *before, "-m", "ssd_lite", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(HOUSE),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
     return subprocess.Popen(
-        command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        command,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
     )
 
 
@@ -75,5 +95,5 @@ def run(*arguments, **options):
 
 
 def weights(path):
-    """A checkpoint's tensors, the optimiser's included."""
+    """A checkpoint's tensors, the optimizer's included."""
     return load_file(path)

@@ -1,11 +1,11 @@
-"""How well one colour can be read on another, as the Web Content Accessibility Guidelines measure it."""
+"""How well one color can be read on another, as the Web Content Accessibility Guidelines measure it."""
 
 import numpy as np
 from PIL import ImageColor
 
 
-def luminance(colour):
-    channels = np.array(ImageColor.getrgb(colour)) / 255
+def luminance(color):
+    channels = np.array(ImageColor.getrgb(color)) / 255
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     return linear @ (0.2126, 0.7152, 0.0722)
 

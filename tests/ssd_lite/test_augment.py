@@ -7,22 +7,22 @@ import torch
 
 from ssd_lite import augment
 from ssd_lite.augment import (
-    CROP_NOISE,
+    CROP_UNIFORMS,
     MIN_OVERLAPS,
-    NOISE,
     PARTS,
     TRIALS,
+    UNIFORMS_PER_IMAGE,
     augment_batch,
-    augment_by_parts,
+    augment_in_chunks,
+    boxes_in_window,
+    compose_windows,
     crop,
     distort,
     expand,
-    inside,
-    look_through,
     mirror_batch,
-    move_boxes,
-    parts_of,
-    shift_colour,
+    parse_augment,
+    sample_windows,
+    shift_color,
 )
 from ssd_lite.boxes import iou
 from tests.helpers import oracles
@@ -43,91 +43,108 @@ def scenes(count, seed=0, size=SIZE, objects=3):
     boxes = torch.cat([low * 0.8, low * 0.8 + 0.02 + side * 0.18], dim=2)
     labels = torch.arange(1, objects + 1).repeat(count, 1)
     labels[:, -1] = 0
-    return 255 * random(count, 3, size, size, seed=seed + 2), torch.where(labels[:, :, None] > 0, boxes, 0), labels
+    return (
+        255 * random(count, 3, size, size, seed=seed + 2),
+        torch.where(labels[:, :, None] > 0, boxes, 0),
+        labels,
+    )
 
 
-def still(noise):
-    """The same noise, but the colours stay: distortions are off at 0.5 and above."""
-    noise = noise.clone()
-    noise[:, :4] = 0.9
-    return noise
+def still(uniforms):
+    """The same noise, but the colors stay: distortions are off at 0.5 and above."""
+    uniforms = uniforms.clone()
+    uniforms[:, :4] = 0.9
+    return uniforms
 
 
 def nothing_happens(count):
     """Noise at which every part of the augmentation leaves the picture as it is."""
-    noise = torch.full((count, NOISE), 0.9)  # all is off at 0.5 and above
-    noise[:, -2] = 0  # the first kind of crop is the whole window
-    return noise
+    uniforms = torch.full((count, UNIFORMS_PER_IMAGE), 0.9)  # all is off at 0.5 and above
+    uniforms[:, -2] = 0  # the first kind of crop is the whole window
+    return uniforms
 
 
 # A function of noise. -----------------------------------------------------------------------------------------------
 
 
 def test_the_same_noise_gives_the_same_result_and_the_inputs_stay():
-    inputs, noise = scenes(4), random(4, NOISE)
+    inputs, uniforms = scenes(4), random(4, UNIFORMS_PER_IMAGE)
     before = [x.clone() for x in inputs]
-    first, second = (augment_batch(*inputs, noise, MEAN, SIZE) for _ in range(2))
+    first, second = (augment_batch(*inputs, uniforms, MEAN, SIZE) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second))
     assert all(torch.equal(a, b) for a, b in zip(inputs, before))
-    assert not torch.equal(first[0], augment_batch(*inputs, random(4, NOISE, seed=9), MEAN, SIZE)[0])
+    assert not torch.equal(
+        first[0], augment_batch(*inputs, random(4, UNIFORMS_PER_IMAGE, seed=9), MEAN, SIZE)[0]
+    )
 
 
 def test_an_image_is_augmented_as_if_it_were_alone():
-    inputs, noise = scenes(8), random(8, NOISE)
-    together = augment_batch(*inputs, noise, MEAN, SIZE)
+    inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
+    together = augment_batch(*inputs, uniforms, MEAN, SIZE)
     for i in range(8):
-        alone = augment_batch(*(x[i : i + 1] for x in inputs), noise[i : i + 1], MEAN, SIZE)
+        alone = augment_batch(*(x[i : i + 1] for x in inputs), uniforms[i : i + 1], MEAN, SIZE)
         for a, b in zip(alone, together):
-            torch.testing.assert_close(a[0], b[i], rtol=1e-4, atol=1e-3)  # of grey levels
+            torch.testing.assert_close(a[0], b[i], rtol=1e-4, atol=1e-3)  # of gray levels
 
 
 @pytest.mark.parametrize("images_at_once", [1, 3, 8, 100])
 def test_by_parts_or_at_once_the_result_is_the_same(images_at_once, monkeypatch):
-    inputs, noise = scenes(8), random(8, NOISE)
-    monkeypatch.setattr(augment, "NUMBERS_AT_ONCE", images_at_once * inputs[0][0].numel())
-    by_parts = augment_by_parts(inputs[0].byte(), *inputs[1:], noise, MEAN, SIZE, PARTS)
-    at_once = augment_batch(inputs[0].byte().float(), *inputs[1:], noise, MEAN, SIZE)
+    inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
+    monkeypatch.setattr(augment, "CHUNK_ELEMENTS", images_at_once * inputs[0][0].numel())
+    by_parts = augment_in_chunks(inputs[0].byte(), *inputs[1:], uniforms, MEAN, SIZE, PARTS)
+    at_once = augment_batch(inputs[0].byte().float(), *inputs[1:], uniforms, MEAN, SIZE)
     for a, b in zip(by_parts, at_once, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)  # of grey levels
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)  # of gray levels
 
 
 def test_a_batch_of_no_images_by_parts():
-    inputs, noise = scenes(1), random(1, NOISE)
-    images, boxes, labels = augment_by_parts(inputs[0][:0].byte(), *(x[:0] for x in inputs[1:]), noise[:0], MEAN, SIZE)
+    inputs, uniforms = scenes(1), random(1, UNIFORMS_PER_IMAGE)
+    images, boxes, labels = augment_in_chunks(
+        inputs[0][:0].byte(), *(x[:0] for x in inputs[1:]), uniforms[:0], MEAN, SIZE
+    )
     assert (len(images), len(boxes), len(labels)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_is_left_out_is_one_that_never_happens(part):
     """Every other part reads its own noise and does what it did."""
-    inputs, noise = scenes(8), random(8, NOISE)
+    inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
     rest = [p for p in PARTS if p != part]
-    without = augment_batch(*inputs, noise, MEAN, SIZE, rest)
-    off = noise.clone()
-    off[:, {"distort": slice(0, 4), "expand": slice(9, 10), "crop": slice(-2, -1), "mirror": slice(-1, None)}[part]] = (
-        0 if part == "crop" else 0.9
-    )
+    without = augment_batch(*inputs, uniforms, MEAN, SIZE, rest)
+    off = uniforms.clone()
+    off[
+        :,
+        {
+            "distort": slice(0, 4),
+            "expand": slice(9, 10),
+            "crop": slice(-2, -1),
+            "mirror": slice(-1, None),
+        }[part],
+    ] = 0 if part == "crop" else 0.9
     for a, b in zip(without, augment_batch(*inputs, off, MEAN, SIZE)):
-        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # of grey levels
-    assert not torch.equal(without[0], augment_batch(*inputs, noise, MEAN, SIZE)[0])
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # of gray levels
+    assert not torch.equal(without[0], augment_batch(*inputs, uniforms, MEAN, SIZE)[0])
 
 
 def test_mirror_alone_is_what_mirror_batch_does():
-    inputs, noise = scenes(8), random(8, NOISE)
-    for a, b in zip(augment_batch(*inputs, noise, MEAN, SIZE, parts_of("mirror")), mirror_batch(*inputs, noise)):
-        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # of grey levels
+    inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
+    for a, b in zip(
+        augment_batch(*inputs, uniforms, MEAN, SIZE, parse_augment("mirror")),
+        mirror_batch(*inputs, uniforms),
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=5e-3)  # of gray levels
 
 
 def test_parts_have_names():
-    assert parts_of("paper") == PARTS
-    assert parts_of("none") == ()
-    assert parts_of("mirror") == ("mirror",)
-    assert parts_of("distort+mirror") == ("distort", "mirror")
+    assert parse_augment("paper") == PARTS
+    assert parse_augment("none") == ()
+    assert parse_augment("mirror") == ("mirror",)
+    assert parse_augment("distort+mirror") == ("distort", "mirror")
 
 
 def test_global_random_state_is_neither_read_nor_changed():
-    inputs, noise, state = scenes(2), random(2, NOISE), torch.get_rng_state()
-    augment_batch(*inputs, noise, MEAN, SIZE)
+    inputs, uniforms, state = scenes(2), random(2, UNIFORMS_PER_IMAGE), torch.get_rng_state()
+    augment_batch(*inputs, uniforms, MEAN, SIZE)
     assert torch.equal(torch.get_rng_state(), state)
 
 
@@ -141,7 +158,9 @@ def test_with_everything_off_the_picture_and_its_boxes_come_back():
 
 def test_the_result_has_the_size_that_is_asked_for_and_no_number_out_of_range():
     images, boxes, labels = scenes(20)
-    found, moved, kept = augment_batch(images, boxes, labels, random(20, NOISE), MEAN, 40)
+    found, moved, kept = augment_batch(
+        images, boxes, labels, random(20, UNIFORMS_PER_IMAGE), MEAN, 40
+    )
     assert found.shape == (20, 3, 40, 40)
     assert (found >= -1e-3).all()
     assert (found <= 255 + 1e-3).all()
@@ -165,31 +184,41 @@ def test_a_box_is_where_its_object_is_seen_in_300_augmentations():
     """One white rectangle on black. Its visible part, in pixels, is its box, to one pixel, wherever it went."""
     low, side = random(300, 1, 2, seed=1), random(300, 1, 2, seed=2)
     corner = (low * 0.7 * SIZE).round()
-    boxes = torch.cat([corner, (corner + 4 + side * 0.3 * SIZE).round().clamp(max=SIZE)], dim=2) / SIZE
+    boxes = (
+        torch.cat([corner, (corner + 4 + side * 0.3 * SIZE).round().clamp(max=SIZE)], dim=2) / SIZE
+    )
     ticks = (torch.arange(SIZE) + 0.5) / SIZE
-    covers = (ticks > boxes[..., :2].transpose(1, 2)) & (ticks < boxes[..., 2:].transpose(1, 2))  # (300, 2, SIZE)
+    covers = (ticks > boxes[..., :2].transpose(1, 2)) & (
+        ticks < boxes[..., 2:].transpose(1, 2)
+    )  # (300, 2, SIZE)
     images = 255.0 * (covers[:, 0, None] & covers[:, 1, :, None])[:, None].expand(-1, 3, -1, -1)
 
-    noise = still(random(300, NOISE, seed=3))
-    found, moved, labels = augment_batch(images, boxes, torch.ones(300, 1).long(), noise, torch.zeros(3, 1, 1), SIZE)
+    uniforms = still(random(300, UNIFORMS_PER_IMAGE, seed=3))
+    found, moved, labels = augment_batch(
+        images, boxes, torch.ones(300, 1).long(), uniforms, torch.zeros(3, 1, 1), SIZE
+    )
     kept = labels[:, 0] > 0
     assert kept.sum() > 200
-    errors = torch.stack([(extent(found[i]) - moved[i, 0] * SIZE).abs().max() for i in kept.nonzero()[:, 0]])
+    errors = torch.stack(
+        [(extent(found[i]) - moved[i, 0] * SIZE).abs().max() for i in kept.nonzero()[:, 0]]
+    )
     assert errors.max() <= 1.1
 
 
 def test_boxes_are_seen_in_fractions_of_the_window():
     window = torch.tensor([[0.5, 0.0, 1.0, 1.0]])
     boxes, labels = torch.tensor([[[0.5, 0.2, 0.75, 0.4]]]), torch.tensor([[3]])
-    moved, kept = move_boxes(boxes, labels, window, NO)
+    moved, kept = boxes_in_window(boxes, labels, window, NO)
     torch.testing.assert_close(moved[0, 0], torch.tensor([0, 0.2, 0.5, 0.4]))
     assert kept.tolist() == [[3]]
 
 
-def test_objects_are_cut_at_the_windows_edge_and_go_if_their_centre_is_outside():
+def test_objects_are_cut_at_the_windows_edge_and_go_if_their_center_is_outside():
     window = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
-    boxes = torch.tensor([[[0.0, 0.25, 0.6, 0.5], [0.0, 0.25, 0.4, 0.5], [0.3, 0.7, 0.4, 0.9], [0.0, 0.0, 1.0, 1.0]]])
-    moved, kept = move_boxes(boxes, torch.tensor([[1, 2, 3, 4]]), window, NO)
+    boxes = torch.tensor(
+        [[[0.0, 0.25, 0.6, 0.5], [0.0, 0.25, 0.4, 0.5], [0.3, 0.7, 0.4, 0.9], [0.0, 0.0, 1.0, 1.0]]]
+    )
+    moved, kept = boxes_in_window(boxes, torch.tensor([[1, 2, 3, 4]]), window, NO)
     assert kept.tolist() == [[1, 0, 0, 4]]
     torch.testing.assert_close(moved[0, 0], torch.tensor([0.0, 0.0, 0.7, 0.5]))
     assert moved[0, 1].tolist() == moved[0, 2].tolist() == [0, 0, 0, 0]
@@ -197,46 +226,49 @@ def test_objects_are_cut_at_the_windows_edge_and_go_if_their_centre_is_outside()
 
 
 def test_padding_stays_padding():
-    """Also where the padded box, four zeros, would have its centre inside."""
+    """Also where the padded box, four zeros, would have its center inside."""
     window = torch.tensor([[-0.5, -0.5, 0.5, 0.5]])
-    _, kept = move_boxes(torch.zeros(1, 2, 4), torch.tensor([[0, 0]]), window, NO)
+    _, kept = boxes_in_window(torch.zeros(1, 2, 4), torch.tensor([[0, 0]]), window, NO)
     assert not kept.any()
 
 
 def test_mirrored_twice_is_not_mirrored():
     images, boxes, labels = scenes(1)
-    once, labels_once = move_boxes(boxes, labels, WHOLE, YES)
-    twice, labels_twice = move_boxes(once, labels_once, WHOLE, YES)
+    once, labels_once = boxes_in_window(boxes, labels, WHOLE, YES)
+    twice, labels_twice = boxes_in_window(once, labels_once, WHOLE, YES)
     torch.testing.assert_close(twice, boxes)
     assert torch.equal(labels_twice, labels)
     assert not torch.allclose(once, boxes)
-    mirrored = look_through(images, WHOLE, YES, MEAN, SIZE)
+    mirrored = sample_windows(images, WHOLE, YES, MEAN, SIZE)
     torch.testing.assert_close(mirrored, images.flip(3), rtol=0, atol=0.01)
 
 
 def test_mirroring_alone_is_the_mirror_of_the_whole():
     images, boxes, labels = scenes(8)
-    noise = nothing_happens(8)
-    noise[::2, -1] = 0
+    uniforms = nothing_happens(8)
+    uniforms[::2, -1] = 0
     for a, b in zip(
-        mirror_batch(images, boxes, labels, noise), augment_batch(images, boxes, labels, noise, MEAN, SIZE)
+        mirror_batch(images, boxes, labels, uniforms),
+        augment_batch(images, boxes, labels, uniforms, MEAN, SIZE),
     ):
         torch.testing.assert_close(a, b, rtol=0, atol=0.01 if a.dim() == 4 else 1e-6)
-    assert torch.equal(mirror_batch(images, boxes, labels, noise)[0][0], images[0].flip(2))
+    assert torch.equal(mirror_batch(images, boxes, labels, uniforms)[0][0], images[0].flip(2))
 
 
 def test_what_lies_outside_a_picture_is_the_mean():
     images = torch.full((1, 3, SIZE, SIZE), 255.0)
-    found = look_through(images, torch.tensor([[-1.0, -1, 1, 1]]), NO, MEAN, SIZE)
+    found = sample_windows(images, torch.tensor([[-1.0, -1, 1, 1]]), NO, MEAN, SIZE)
     half = SIZE // 2
     assert (found[0, :, half + 2 :, half + 2 :] > 254.9).all()
     torch.testing.assert_close(found[0, :, : half - 2], MEAN.expand(3, half - 2, SIZE))
     torch.testing.assert_close(found[0, :, :, : half - 2], MEAN.expand(3, SIZE, half - 2))
 
 
-def test_thin_lines_turn_grey_when_seen_from_afar_and_do_not_flicker():
+def test_thin_lines_turn_gray_when_seen_from_afar_and_do_not_flicker():
     stripes = torch.tensor([0.0, 255]).repeat(SIZE // 2).expand(1, 3, SIZE, SIZE)
-    found = look_through(stripes, torch.tensor([[-1.5, -1.5, 2.5, 2.5]]), NO, MEAN, SIZE)[..., 40:55, 40:55]
+    found = sample_windows(stripes, torch.tensor([[-1.5, -1.5, 2.5, 2.5]]), NO, MEAN, SIZE)[
+        ..., 40:55, 40:55
+    ]
     assert (found - 127.5).abs().max() < 1
 
 
@@ -260,7 +292,9 @@ def test_every_second_window_is_expanded_up_to_4_times_with_the_picture_inside()
 def cropped(boxes, labels, seed=0, choice=None):
     count = len(boxes)
     choice = random(count, 1, seed=seed + 1) if choice is None else torch.full((count, 1), choice)
-    return crop(WHOLE.expand(count, 4), boxes, labels, random(count, CROP_NOISE, seed=seed), choice)
+    return crop(
+        WHOLE.expand(count, 4), boxes, labels, random(count, CROP_UNIFORMS, seed=seed), choice
+    )
 
 
 def test_crops_are_inside_with_sides_of_03_to_1_and_ratios_of_a_half_to_2():
@@ -277,9 +311,9 @@ def test_crops_are_inside_with_sides_of_03_to_1_and_ratios_of_a_half_to_2():
     assert (width * height).sqrt().min() < 0.35
 
 
-def first_good_trial(box, noise, smallest):
+def first_good_trial(box, uniforms, smallest):
     """The plain loop: the first of the trials whose IoU with the box reaches ``smallest``, or None."""
-    for a, b, c, d in noise.tolist():
+    for a, b, c, d in uniforms.tolist():
         scale = 0.3 + 0.7 * a
         low, high = max(0.5, scale**2), min(2, 1 / scale**2)
         ratio = (low + (high - low) * b) ** 0.5
@@ -296,15 +330,21 @@ def test_bug_the_crop_iou_test_that_can_never_fire_amdegroot_68():
     failed = 0
     for seed in range(30):
         _, boxes, labels = scenes(1, seed=10 * seed, objects=2)
-        boxes = torch.cat([boxes[..., :2] * 0.6, boxes[..., :2] * 0.6 + 0.1 + 0.03 * seed % 0.5], dim=2).clamp(max=1)
-        noise = random(1, CROP_NOISE, seed=seed)
-        trials = noise.view(len(MIN_OVERLAPS), TRIALS, 4)
-        expected = [WHOLE[0]] + [first_good_trial(boxes[0, 0], t, m) for t, m in zip(trials, MIN_OVERLAPS)]
+        boxes = torch.cat(
+            [boxes[..., :2] * 0.6, boxes[..., :2] * 0.6 + 0.1 + 0.03 * seed % 0.5], dim=2
+        ).clamp(max=1)
+        uniforms = random(1, CROP_UNIFORMS, seed=seed)
+        trials = uniforms.view(len(MIN_OVERLAPS), TRIALS, 4)
+        expected = [WHOLE[0]] + [
+            first_good_trial(boxes[0, 0], t, m) for t, m in zip(trials, MIN_OVERLAPS)
+        ]
         possible = [window for window in expected if window is not None]
         failed += len(expected) - len(possible)
         for place, window in enumerate(possible):
             choice = torch.tensor([[(place + 0.5) / len(possible)]])
-            torch.testing.assert_close(crop(WHOLE, boxes, labels, noise, choice)[0], window, rtol=0, atol=1e-5)
+            torch.testing.assert_close(
+                crop(WHOLE, boxes, labels, uniforms, choice)[0], window, rtol=0, atol=1e-5
+            )
     assert failed > 20
 
 
@@ -328,26 +368,32 @@ def test_every_kind_of_crop_is_drawn_equally_often():
     whole = (windows == WHOLE).all(dim=1).float().mean()
     assert 1 / 7 - 0.04 < whole < 1 / 7 + 0.04
     reached = iou(windows[:, None], boxes)[:, 0, 0]
-    assert (reached >= 0.9).float().mean() < 3 / 7  # the strictest, and by chance some of the others
+    assert (
+        reached >= 0.9
+    ).float().mean() < 3 / 7  # the strictest, and by chance some of the others
     assert (reached < 0.5).float().mean() > 1 / 7
 
 
 def test_a_crop_of_an_expanded_picture_is_given_in_the_pictures_own_units():
     outer = torch.tensor([[-1.0, -1.0, 3.0, 3.0]])
-    assert inside(outer, torch.tensor([[0.25, 0.25, 0.5, 1.0]])).tolist() == [[0, 0, 1, 3]]
+    assert compose_windows(outer, torch.tensor([[0.25, 0.25, 0.5, 1.0]])).tolist() == [[0, 0, 1, 3]]
     boxes = torch.tensor([[[0.0, 0.0, 1.0, 1.0]]])
-    window = crop(outer, boxes, torch.tensor([[1]]), random(1, CROP_NOISE), torch.tensor([[0.99]]))
+    window = crop(
+        outer, boxes, torch.tensor([[1]]), random(1, CROP_UNIFORMS), torch.tensor([[0.99]])
+    )
     assert (window[0] >= -1).all()
     assert (window[0] <= 3).all()
 
 
-# Colours. -----------------------------------------------------------------------------------------------------------
+# Colors. -----------------------------------------------------------------------------------------------------------
 
 
-def test_shift_colour_is_colorsys_own_conversion_there_and_back():
-    images = torch.cat([255 * random(40, 3, 2, 2), torch.full((1, 3, 2, 2), 77.0), torch.zeros(1, 3, 2, 2)])
+def test_shift_color_is_colorsys_own_conversion_there_and_back():
+    images = torch.cat(
+        [255 * random(40, 3, 2, 2), torch.full((1, 3, 2, 2), 77.0), torch.zeros(1, 3, 2, 2)]
+    )
     saturation, hue = 0.5 + random(42, 1, 1, 1, seed=1), 0.2 * random(42, 1, 1, 1, seed=2) - 0.1
-    found = shift_colour(images, saturation, hue)
+    found = shift_color(images, saturation, hue)
     for i in range(42):
         for y, x in ((0, 0), (1, 1)):
             h, s, v = colorsys.rgb_to_hsv(*(images[i, :, y, x] / 255).tolist())
@@ -356,7 +402,7 @@ def test_shift_colour_is_colorsys_own_conversion_there_and_back():
             torch.testing.assert_close(found[i, :, y, x] / 255, expected, rtol=0, atol=1e-3)
 
 
-def colours(**parts):
+def colors(**parts):
     """Noise for distort: brightness, contrast, saturation and hue as amounts in [0, 1], all else off."""
     names = ("brightness", "contrast", "saturation", "hue")
     on = [0.0 if name in parts else 0.9 for name in names]
@@ -369,46 +415,54 @@ PIXEL = torch.tensor([100.0, 60, 30]).view(1, 3, 1, 1)
 @pytest.mark.parametrize("amount, shift", [(0, -32), (0.5, 0), (1, 32)])
 def test_brightness_is_32_levels_at_most(amount, shift):
     expected = (PIXEL + shift).clamp(0, 255)
-    torch.testing.assert_close(distort(PIXEL, colours(brightness=amount)), expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        distort(PIXEL, colors(brightness=amount)), expected, rtol=0, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("order", [0.0, 0.9])
 @pytest.mark.parametrize("amount, factor", [(0, 0.5), (1, 1.5)])
 def test_contrast_is_a_factor_of_a_half_to_one_and_a_half(amount, factor, order):
-    found = distort(PIXEL, colours(contrast=amount, order=order))
+    found = distort(PIXEL, colors(contrast=amount, order=order))
     torch.testing.assert_close(found, PIXEL * factor, rtol=0, atol=1e-3)
 
 
-@pytest.mark.parametrize("part, amount", [("saturation", 0), ("saturation", 1), ("hue", 0), ("hue", 1)])
+@pytest.mark.parametrize(
+    "part, amount", [("saturation", 0), ("saturation", 1), ("hue", 0), ("hue", 1)]
+)
 def test_saturation_by_a_half_and_hue_by_36_degrees(part, amount):
     h, s, v = colorsys.rgb_to_hsv(*(PIXEL.flatten() / 255).tolist())
     h, s = (h, s * (0.5 + amount)) if part == "saturation" else ((h + (0.2 * amount - 0.1)) % 1, s)
     expected = 255 * torch.tensor(colorsys.hsv_to_rgb(h, min(s, 1), v)).view(1, 3, 1, 1)
-    torch.testing.assert_close(distort(PIXEL, colours(**{part: amount})), expected, rtol=0, atol=0.1)
+    torch.testing.assert_close(distort(PIXEL, colors(**{part: amount})), expected, rtol=0, atol=0.1)
 
 
 def test_every_distortion_happens_in_every_second_picture():
     """By itself: all other parts are off."""
     for part in range(4):
-        noise = torch.full((400, 9), 0.9)
-        noise[:, part] = random(400, seed=part)
-        changed = (distort(PIXEL.expand(400, 3, 1, 1), noise) - PIXEL).abs().amax(dim=(1, 2, 3)) > 0.1
-        assert torch.equal(changed, noise[:, part] < 0.5)
+        uniforms = torch.full((400, 9), 0.9)
+        uniforms[:, part] = random(400, seed=part)
+        changed = (distort(PIXEL.expand(400, 3, 1, 1), uniforms) - PIXEL).abs().amax(
+            dim=(1, 2, 3)
+        ) > 0.1
+        assert torch.equal(changed, uniforms[:, part] < 0.5)
 
 
-def test_contrast_comes_before_or_after_the_other_colours():
+def test_contrast_comes_before_or_after_the_other_colors():
     """Only where levels are cut at 255 does the order show."""
     bright = torch.tensor([250.0, 120, 30]).view(1, 3, 1, 1)
-    early, late = (distort(bright, colours(contrast=1.0, saturation=0.0, order=o)) for o in (0.0, 0.9))
+    early, late = (
+        distort(bright, colors(contrast=1.0, saturation=0.0, order=o)) for o in (0.0, 0.9)
+    )
     assert (early - late).abs().max() > 10
     for found in (early, late):
         assert (found <= 255).all()
 
 
-def test_colours_leave_boxes_alone_and_moves_leave_colours_alone():
+def test_colors_leave_boxes_alone_and_moves_leave_colors_alone():
     images, boxes, labels = scenes(2)
-    noise = nothing_happens(2)
-    noise[:, :4] = 0
-    found, moved, _ = augment_batch(images, boxes, labels, noise, MEAN, SIZE)
+    uniforms = nothing_happens(2)
+    uniforms[:, :4] = 0
+    found, moved, _ = augment_batch(images, boxes, labels, uniforms, MEAN, SIZE)
     assert not torch.allclose(found, images, atol=1)
     torch.testing.assert_close(moved, boxes)

@@ -10,11 +10,16 @@ from ssd_lite.boxes import area, check_boxes, cxcywh_to_xyxy, intersection, iou,
 from tests.helpers import oracles
 
 numbers = st.floats(-1000, 1000, width=32)
-any_boxes = st.lists(st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=5)  # corners in any order
+any_boxes = st.lists(
+    st.tuples(numbers, numbers, numbers, numbers), min_size=1, max_size=5
+)  # corners in any order
 
 
 def random_boxes(n, seed=0):
-    low, size = torch.rand(2, n, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * 100
+    low, size = (
+        torch.rand(2, n, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        * 100
+    )
     return torch.cat([low, low + size], dim=1)
 
 
@@ -32,7 +37,9 @@ def test_the_formats_are_inverses(boxes):
 
 def test_formats_and_area_equal_torchvision():
     boxes = random_boxes(50)
-    torch.testing.assert_close(xyxy_to_cxcywh(boxes), torchvision.ops.box_convert(boxes, "xyxy", "cxcywh"))
+    torch.testing.assert_close(
+        xyxy_to_cxcywh(boxes), torchvision.ops.box_convert(boxes, "xyxy", "cxcywh")
+    )
     torch.testing.assert_close(area(boxes), torchvision.ops.box_area(boxes))
 
 
@@ -96,11 +103,15 @@ def test_no_boxes_at_all(shape):
 )
 def test_bug_log_of_a_zero_size_or_inverted_box_amdegroot_162(bad):
     """The loss became NaN many steps later; here such a box is refused where data comes in, and shown."""
-    with pytest.raises(ValueError, match="real: 1 of 2 boxes .* the first is .*" + str(bad[2]).replace(".", r"\.")):
+    with pytest.raises(
+        ValueError, match="real: 1 of 2 boxes .* the first is .*" + str(bad[2]).replace(".", r"\.")
+    ):
         check_boxes(torch.tensor([[1.0, 1, 2, 2], bad]), "real")
 
 
-@pytest.mark.parametrize("wrong", [torch.zeros(2, 5), torch.zeros(4, 0), torch.zeros(()), torch.ones(2, 4).long()])
+@pytest.mark.parametrize(
+    "wrong", [torch.zeros(2, 5), torch.zeros(4, 0), torch.zeros(()), torch.ones(2, 4).long()]
+)
 def test_check_boxes_names_what_has_the_wrong_shape_or_type(wrong):
     with pytest.raises(ValueError, match="real: expected floats of shape"):
         check_boxes(wrong, "real")

@@ -20,7 +20,13 @@ import torch
 import torchvision
 
 from ssd_lite import checkpoint
-from ssd_lite.checkpoint import load, read, save, spec_from, write_atomically
+from ssd_lite.checkpoint import (
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+    spec_from,
+    write_atomically,
+)
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
 from ssd_lite.torchvision_weights import load_vgg16_features
@@ -35,14 +41,16 @@ def lite(seed=0):
 
 
 def saved(folder, name="best.safetensors", **provenance):
-    save(folder / name, lite(), **provenance)
+    save_checkpoint(folder / name, lite(), **provenance)
     return folder / name
 
 
 def with_metadata(path, about):
     """The file again, with other metadata."""
     tensors = safetensors.torch.load_file(path)
-    path.write_bytes(safetensors.torch.save(tensors, about if about is None else {"ssd_lite": json.dumps(about)}))
+    path.write_bytes(
+        safetensors.torch.save(tensors, about if about is None else {"ssd_lite": json.dumps(about)})
+    )
     return path
 
 
@@ -56,8 +64,14 @@ def equal_weights(a, b):
 
 def test_a_checkpoint_gives_back_model_extras_and_provenance(tmp_path):
     model = lite()
-    save(tmp_path / "deep" / "a.safetensors", model, {"momentum.0": torch.arange(3.0)}, step=7, note="a test")
-    found, extra, provenance = read(tmp_path / "deep" / "a.safetensors")
+    save_checkpoint(
+        tmp_path / "deep" / "a.safetensors",
+        model,
+        {"momentum.0": torch.arange(3.0)},
+        step=7,
+        note="a test",
+    )
+    found, extra, provenance = load_checkpoint(tmp_path / "deep" / "a.safetensors")
     assert equal_weights(found, model)
     assert found.spec == model.spec
     assert found.classes == CLASSES
@@ -67,36 +81,43 @@ def test_a_checkpoint_gives_back_model_extras_and_provenance(tmp_path):
 
 
 def test_a_model_in_channels_last_is_saved_like_any_other(tmp_path):
-    save(tmp_path / "a.safetensors", lite().to(memory_format=torch.channels_last))
-    assert equal_weights(load(tmp_path / "a.safetensors"), lite())
+    save_checkpoint(tmp_path / "a.safetensors", lite().to(memory_format=torch.channels_last))
+    assert equal_weights(load_model(tmp_path / "a.safetensors"), lite())
 
 
-@pytest.mark.parametrize("spec", [LITE, SSD300_VOC, SSD512_COCO, SSD300_TORCHVISION], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "spec", [LITE, SSD300_VOC, SSD512_COCO, SSD300_TORCHVISION], ids=lambda s: s.name
+)
 def test_a_spec_survives_json(spec):
     assert spec_from(json.loads(json.dumps(asdict(spec)))) == spec
 
 
 def test_load_gives_a_model_ready_to_detect(tmp_path):
-    model = load(saved(tmp_path))
+    model = load_model(saved(tmp_path))
     assert not model.training
     assert equal_weights(model, lite())
 
 
 def test_load_of_a_runs_folder_takes_the_best_else_the_last(tmp_path):
-    save(tmp_path / "last.safetensors", lite(seed=1))
-    assert equal_weights(load(tmp_path), lite(seed=1))
-    save(tmp_path / "best.safetensors", lite(seed=2))
-    assert equal_weights(load(tmp_path), lite(seed=2))
+    save_checkpoint(tmp_path / "last.safetensors", lite(seed=1))
+    assert equal_weights(load_model(tmp_path), lite(seed=1))
+    save_checkpoint(tmp_path / "best.safetensors", lite(seed=2))
+    assert equal_weights(load_model(tmp_path), lite(seed=2))
 
 
 # Files that are not what they should be. ----------------------------------------------------------------------------
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.safetensors: no such file; a run's checkpoints are best\.safetensors"):
-        load(tmp_path / "a.safetensors")
-    with pytest.raises(ValueError, match="no checkpoint in this folder; expected best.safetensors or last.safetensors"):
-        load(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"a\.safetensors: no such file; a run's checkpoints are best\.safetensors"
+    ):
+        load_model(tmp_path / "a.safetensors")
+    with pytest.raises(
+        ValueError,
+        match="no checkpoint in this folder; expected best.safetensors or last.safetensors",
+    ):
+        load_model(tmp_path)
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 100, 2000, 0.3, 0.9, -1], ids=str)
@@ -104,8 +125,10 @@ def test_a_truncated_checkpoint_is_named(tmp_path, length):
     path = saved(tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(length * len(content)) if isinstance(length, float) else length])
-    with pytest.raises(ValueError, match=r"best\.safetensors: not a whole safetensors file .*truncated"):
-        load(path)
+    with pytest.raises(
+        ValueError, match=r"best\.safetensors: not a whole safetensors file .*truncated"
+    ):
+        load_model(path)
 
 
 def test_any_byte_of_the_header_may_be_damaged_and_still_the_error_names_the_file(tmp_path):
@@ -117,7 +140,7 @@ def test_any_byte_of_the_header_may_be_damaged_and_still_the_error_names_the_fil
         place = rng.randrange(header)
         path.write_bytes(content[:place] + bytes([rng.randrange(256)]) + content[place + 1 :])
         try:
-            load(path)
+            load_model(path)
         except ValueError as error:
             assert str(path) in str(error)
             refused += 1
@@ -126,8 +149,11 @@ def test_any_byte_of_the_header_may_be_damaged_and_still_the_error_names_the_fil
 
 def test_a_safetensors_file_of_somebody_else_is_named(tmp_path):
     path = with_metadata(saved(tmp_path), None)
-    with pytest.raises(ValueError, match="a safetensors file, but not one of ssd_lite's: it names no spec and classes"):
-        load(path)
+    with pytest.raises(
+        ValueError,
+        match="a safetensors file, but not one of ssd_lite's: it names no spec and classes",
+    ):
+        load_model(path)
 
 
 ABOUT = {"spec": asdict(LITE), "classes": CLASSES, "provenance": {}}
@@ -137,8 +163,11 @@ BAD_METADATA = {
     "no spec": {"classes": CLASSES, "provenance": {}},
     "no provenance": {"spec": asdict(LITE), "classes": CLASSES},
     "spec is a list": {**ABOUT, "spec": []},
-    "spec with an unknown field": {**ABOUT, "spec": {**asdict(LITE), "colour": "red"}},
-    "spec without a field": {**ABOUT, "spec": {k: v for k, v in asdict(LITE).items() if k != "steps"}},
+    "spec with an unknown field": {**ABOUT, "spec": {**asdict(LITE), "color": "red"}},
+    "spec without a field": {
+        **ABOUT,
+        "spec": {k: v for k, v in asdict(LITE).items() if k != "steps"},
+    },
     "spec with words for numbers": {**ABOUT, "spec": {**asdict(LITE), "sizes": "large"}},
     "spec of an unknown base": {**ABOUT, "spec": {**asdict(LITE), "base": "vgg19"}},
     "classes are a word": {**ABOUT, "classes": "disc"},
@@ -151,17 +180,23 @@ BAD_METADATA = {
 def test_metadata_that_make_no_sense_are_an_error_that_names_the_file(tmp_path, about):
     path = with_metadata(saved(tmp_path), about)
     with pytest.raises(ValueError, match=r"best\.safetensors: "):
-        load(path)
+        load_model(path)
 
 
 def test_weights_of_another_shape_or_spec_are_refused(tmp_path):
     path = with_metadata(saved(tmp_path), {**ABOUT, "classes": ["disc", "square", "ring"]})
-    with pytest.raises(ValueError, match=r"(?s)best\.safetensors: weights and spec do not belong together.*logits"):
-        load(path)
-    shorter = {name: getattr(LITE, name)[:-1] for name in ("extras", "maps", "steps", "sizes", "ratios")}
+    with pytest.raises(
+        ValueError, match=r"(?s)best\.safetensors: weights and spec do not belong together.*logits"
+    ):
+        load_model(path)
+    shorter = {
+        name: getattr(LITE, name)[:-1] for name in ("extras", "maps", "steps", "sizes", "ratios")
+    }
     spec = asdict(replace(LITE, **shorter))
-    with pytest.raises(ValueError, match=r"(?s)best\.safetensors: weights and spec do not belong together.*extras"):
-        load(with_metadata(path, {**ABOUT, "spec": spec}))
+    with pytest.raises(
+        ValueError, match=r"(?s)best\.safetensors: weights and spec do not belong together.*extras"
+    ):
+        load_model(with_metadata(path, {**ABOUT, "spec": spec}))
 
 
 class Malicious:
@@ -176,32 +211,48 @@ class Malicious:
 
 @pytest.mark.parametrize("name", ["a.safetensors", "a.pth", "a.pt"])
 @pytest.mark.parametrize(
-    "write", [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x, protocol=2))], ids=["torch", "raw"]
+    "write",
+    [torch.save, lambda x, path: path.write_bytes(pickle.dumps(x, protocol=2))],
+    ids=["torch", "raw"],
 )
 def test_a_pickle_with_code_in_it_is_refused_and_the_code_never_runs(tmp_path, name, write):
     marker = tmp_path / "the code ran"
     write({"weight": Malicious(marker)}, tmp_path / name)
     with pytest.raises(ValueError, match=f"{re.escape(name)}: not a .*run code"):
-        load(tmp_path / name)
+        load_model(tmp_path / name)
     assert not marker.exists()
-    pickle.loads(pickle.dumps(Malicious(marker))).close()  # such code does run where nobody takes care
+    pickle.loads(
+        pickle.dumps(Malicious(marker))
+    ).close()  # such code does run where nobody takes care
     assert marker.exists()
 
 
 # State dicts of torchvision. ----------------------------------------------------------------------------------------
 
 BAD_STATES = {
-    "of another model": ({"layer1.weight": torch.zeros(2)}, "'layer1.weight' has no place in torchvision's ssd300"),
+    "of another model": (
+        {"layer1.weight": torch.zeros(2)},
+        "'layer1.weight' has no place in torchvision's ssd300",
+    ),
     "empty": ({}, "not torchvision's ssd300_vgg16"),
-    "incomplete": ({"head.classification_head.module_list.0.bias": torch.zeros(12)}, "not torchvision's ssd300_vgg16"),
+    "incomplete": (
+        {"head.classification_head.module_list.0.bias": torch.zeros(12)},
+        "not torchvision's ssd300_vgg16",
+    ),
     "without a class": (
         {"head.classification_head.module_list.0.bias": torch.zeros(4)},
         "not torchvision's ssd300_vgg16",
     ),
-    "with numbers for names": ({1: torch.zeros(2)}, "expected a state dict, names and tensors only"),
+    "with numbers for names": (
+        {1: torch.zeros(2)},
+        "expected a state dict, names and tensors only",
+    ),
     "with words for tensors": ({"name": "value"}, "expected a state dict, names and tensors only"),
     "a tensor": (torch.zeros(2), "expected a state dict, names and tensors only"),
-    "a training checkpoint": ({"model": {"a": torch.zeros(2)}, "epoch": 3}, "expected a state dict, names and tensors"),
+    "a training checkpoint": (
+        {"model": {"a": torch.zeros(2)}, "epoch": 3},
+        "expected a state dict, names and tensors",
+    ),
 }
 
 
@@ -209,23 +260,29 @@ BAD_STATES = {
 def test_a_wrong_state_dict_is_a_clear_error(tmp_path, state, message):
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(ValueError, match=message):
-        load(tmp_path / "a.pth")
+        load_model(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("part", [0, 1, 10, 0.1, 0.5, 0.99])
 def test_a_truncated_state_dict_is_named(tmp_path, part, zipped):
     path = tmp_path / "a.pth"
-    torch.save({f"layer {i}": torch.randn(50) for i in range(5)}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {f"layer {i}": torch.randn(50) for i in range(5)},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     content = path.read_bytes()
     path.write_bytes(content[: int(part * len(content)) if isinstance(part, float) else part])
-    with pytest.raises(ValueError, match=r"a\.pth: not a plain PyTorch state dict, truncated, or it would run code"):
-        load(path)
+    with pytest.raises(
+        ValueError, match=r"a\.pth: not a plain PyTorch state dict, truncated, or it would run code"
+    ):
+        load_model(path)
 
 
 def test_a_missing_state_dict_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"a\.pth: no such file"):
-        load(tmp_path / "a.pth")
+        load_model(tmp_path / "a.pth")
 
 
 def on_meta(spec):
@@ -269,14 +326,18 @@ def test_torchvisions_own_vgg16_has_the_names_and_shapes_of_these():
 def test_features_of_another_network_or_for_another_base_are_refused():
     with pytest.raises(ValueError, match="LITE has no VGG16 base to load weights into"):
         load_vgg16_features(lite(), vgg16_features())
-    with pytest.raises(ValueError, match="not torchvision's vgg16; its features do not have VGG16's shapes"):
+    with pytest.raises(
+        ValueError, match="not torchvision's vgg16; its features do not have VGG16's shapes"
+    ):
         load_vgg16_features(on_meta(SSD300_VOC), {"features.0.weight": torch.zeros(64, 3, 11, 11)})
 
 
 def test_without_a_state_dict_vgg16s_features_are_torchvisions_download(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        torchvision.models.VGG16_Weights, "get_state_dict", lambda self, **k: asked.append((self, k)) or {}
+        torchvision.models.VGG16_Weights,
+        "get_state_dict",
+        lambda self, **k: asked.append((self, k)) or {},
     )
     with pytest.raises(ValueError, match="not torchvision's vgg16"):
         load_vgg16_features(on_meta(SSD300_VOC))
@@ -323,7 +384,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
 
 def whole_step(path):
     """The step of a checkpoint, all of whose weights say the same step."""
-    model, _, about = read(path)
+    model, _, about = load_checkpoint(path)
     assert {value for p in model.parameters() for value in p.unique().tolist()} == {about["step"]}
     return about["step"]
 
@@ -337,7 +398,8 @@ def test_a_failure_before_the_rename_leaves_the_old_file_and_no_other(tmp_path, 
 
     monkeypatch.setattr(checkpoint.os, place, full)
     with pytest.raises(
-        OSError, match=r"a: cannot be written \(No space left on device\).*untouched; make room or choo"
+        OSError,
+        match=r"a: cannot be written \(No space left on device\).*untouched; make room or choo",
     ):
         write_atomically(tmp_path / "a", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
@@ -346,7 +408,10 @@ def test_a_failure_before_the_rename_leaves_the_old_file_and_no_other(tmp_path, 
 @contextlib.contextmanager
 def no_file_larger_than(size):
     """What a full disk does to a write: it stops in the middle."""
-    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    before, handler = (
+        resource.getrlimit(resource.RLIMIT_FSIZE),
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN),
+    )
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
         yield
@@ -357,10 +422,13 @@ def no_file_larger_than(size):
 
 def test_a_disk_that_is_full_in_the_middle_of_a_write_leaves_the_old_checkpoint(tmp_path):
     path = saved(tmp_path, step=1)
-    with no_file_larger_than(50_000), pytest.raises(OSError, match=r"best\.safetensors: cannot be written .*make room"):
-        save(path, lite(seed=1), step=2)
+    with (
+        no_file_larger_than(50_000),
+        pytest.raises(OSError, match=r"best\.safetensors: cannot be written .*make room"),
+    ):
+        save_checkpoint(path, lite(seed=1), step=2)
     assert [file.name for file in tmp_path.iterdir()] == ["best.safetensors"]
-    assert read(path)[2] == {"step": 1}
+    assert load_checkpoint(path)[2] == {"step": 1}
 
 
 def test_what_a_killed_writer_left_is_in_nobodys_way(tmp_path):

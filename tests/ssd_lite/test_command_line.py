@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from book.replay import read_replay
-from ssd_lite import checkpoint, detect, draw, load, read_image
+from ssd_lite import checkpoint, datasets, detect, draw, load_model, read_image
 from ssd_lite import cli as command_line
-from ssd_lite.checkpoint import save
+from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.cli import choose_recipe, choose_spec, main, make_parser
 from ssd_lite.model import SSD
 from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
@@ -50,13 +50,21 @@ def parsed(*arguments):
 
 def a_model(path, classes=Shapes.classes, seed=0):
     torch.manual_seed(seed)
-    save(path, SSD(LITE, classes))
+    save_checkpoint(path, SSD(LITE, classes))
     return path
 
 
 def tiny(data):
     """Arguments for a short run on a small folder."""
-    return ["train", "--data", folder_of_scenes(data, train=6, test=2), "--steps", 2, "--batch-size", 2]
+    return [
+        "train",
+        "--data",
+        folder_of_scenes(data, train=6, test=2),
+        "--steps",
+        2,
+        "--batch-size",
+        2,
+    ]
 
 
 # Help and defaults. -------------------------------------------------------------------------------------------------
@@ -66,9 +74,23 @@ def tiny(data):
     "words, promised",
     [
         ([], ["train", "evaluate", "detect", "needs no download"]),
-        (["train"], ["default: shapes", "--resume", "default: lite", "torchrun", "log.csv", "bccd", "recipe"]),
+        (
+            ["train"],
+            [
+                "default: shapes",
+                "--resume",
+                "default: lite",
+                "torchrun",
+                "log.csv",
+                "bccd",
+                "recipe",
+            ],
+        ),
         (["evaluate"], ["default: shapes", "default: area", "newest run", "coco", "11-point"]),
-        (["detect"], ["default: 0.5", "default: detections", "detections.json", "newest run", "pixels"]),
+        (
+            ["detect"],
+            ["default: 0.5", "default: detections", "detections.json", "newest run", "pixels"],
+        ),
     ],
 )
 def test_help_teaches(words, promised, capsys):
@@ -81,7 +103,9 @@ def test_help_teaches(words, promised, capsys):
     assert "default: None" not in said
 
 
-@pytest.mark.parametrize("words", [[], ["dance"], ["train", "--model", "yolo"], ["detect"], ["train", "--steps", "x"]])
+@pytest.mark.parametrize(
+    "words", [[], ["dance"], ["train", "--model", "yolo"], ["detect"], ["train", "--steps", "x"]]
+)
 def test_words_that_make_no_sense_are_answered_with_the_usage(words, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(words)
@@ -108,9 +132,29 @@ def test_model_and_data_choose_spec_and_recipe():
 
 
 def test_the_command_line_changes_a_recipe():
-    said = ["--steps", 50, "--batch-size", 8, "--learning-rate", 0.5, "--seed", 3, "--precision", "bf16", "--compile"]
+    said = [
+        "--steps",
+        50,
+        "--batch-size",
+        8,
+        "--learning-rate",
+        0.5,
+        "--seed",
+        3,
+        "--precision",
+        "bf16",
+        "--compile",
+    ]
     recipe = choose_recipe(parsed(*said, "--augment", "none"))
-    expected = replace(LITE_RECIPE, steps=50, batch_size=8, learning_rate=0.5, seed=3, precision="bf16", compile=True)
+    expected = replace(
+        LITE_RECIPE,
+        steps=50,
+        batch_size=8,
+        learning_rate=0.5,
+        seed=3,
+        precision="bf16",
+        compile=True,
+    )
     assert recipe == replace(expected, augment="none", evaluate_every=10, save_every=10)
 
 
@@ -121,13 +165,20 @@ def test_train_evaluate_and_detect_on_drawn_scenes(monkeypatch, capsys, tmp_path
     """The first commands of a reader, on fewer scenes."""
     few = lambda count, seed, size: Shapes(count // 100, seed, size)  # noqa: E731
     few.classes = Shapes.classes
-    monkeypatch.setattr(command_line, "Shapes", few)
+    monkeypatch.setattr(datasets, "Shapes", few)
     command("train", "--steps", 5, "--batch-size", 4)
     said = capsys.readouterr().out
     assert "Results go to runs/shapes-lite" in said
     assert "python -m ssd_lite detect" in said
     run_folder = tmp_path / "runs" / "shapes-lite"
-    names = {"best.safetensors", "config.json", "last.safetensors", "log.csv", "record.json", "replay.json"}
+    names = {
+        "best.safetensors",
+        "config.json",
+        "last.safetensors",
+        "log.csv",
+        "record.json",
+        "replay.json",
+    }
     assert {path.name for path in run_folder.iterdir()} == names
     check_record(run_folder)
 
@@ -167,8 +218,22 @@ def test_detect_writes_drawings_and_a_list(tmp_path, capsys):
     paths = [tmp_path / "a.png", tmp_path / "more" / "a.jpg", tmp_path / "b.png"]
     for path, size in zip(paths, ((90, 60), (50, 50), (200, 100))):
         plain(size).save(path)
-    command("detect", *paths, "--weights", a_model(tmp_path / "m.safetensors"), "--threshold", 0.2, "--out", "found")
-    assert {path.name for path in (tmp_path / "found").iterdir()} == {"a.png", "a-1.png", "b.png", "detections.json"}
+    command(
+        "detect",
+        *paths,
+        "--weights",
+        a_model(tmp_path / "m.safetensors"),
+        "--threshold",
+        0.2,
+        "--out",
+        "found",
+    )
+    assert {path.name for path in (tmp_path / "found").iterdir()} == {
+        "a.png",
+        "a-1.png",
+        "b.png",
+        "detections.json",
+    }
     results = json.loads((tmp_path / "found" / "detections.json").read_text())
     assert list(results) == [str(path) for path in paths]
     for path, result in results.items():
@@ -183,14 +248,28 @@ def test_detect_writes_drawings_and_a_list(tmp_path, capsys):
             assert len(found["box"]) == 4
         scores = [found["score"] for found in result["detections"]]
         assert scores == sorted(scores, reverse=True)
-    assert f"{paths[0]}: {len(results[str(paths[0])]['detections'])} objects, drawn in" in capsys.readouterr().out
+    assert (
+        f"{paths[0]}: {len(results[str(paths[0])]['detections'])} objects, drawn in"
+        in capsys.readouterr().out
+    )
 
 
 def test_detection_and_evaluation_compute_in_bf16_where_it_is_asked_for(tmp_path, capsys):
     plain().save(tmp_path / "a.png")
     weights, found = a_model(tmp_path / "m.safetensors"), {}
     for precision in ("fp32", "bf16"):
-        command("detect", "a.png", "--weights", weights, "--threshold", 0, "--out", precision, "--precision", precision)
+        command(
+            "detect",
+            "a.png",
+            "--weights",
+            weights,
+            "--threshold",
+            0,
+            "--out",
+            precision,
+            "--precision",
+            precision,
+        )
         results = json.loads((tmp_path / precision / "detections.json").read_text())
         found[precision] = [d["score"] for d in results["a.png"]["detections"]]
     assert found["fp32"] != found["bf16"]
@@ -208,7 +287,7 @@ def test_from_python_three_lines_are_enough(tmp_path):
     a_model(tmp_path / "runs" / "mine" / "best.safetensors")
     plain((300, 200)).save("photo.jpg")
 
-    model, image = load("runs/mine"), read_image("photo.jpg")
+    model, image = load_model("runs/mine"), read_image("photo.jpg")
     [found] = detect(model, [image])
     draw(image, found, model.classes, threshold=0.2).save("found.png")
 
@@ -225,7 +304,7 @@ def test_evaluate_takes_the_newest_run_and_any_folder(tmp_path, capsys):
 def test_a_voc_folder_may_have_train_and_val_instead(tmp_path):
     write_folder(tmp_path / "a", {"x": (plain(), annotation(("cell", (1, 1, 9, 9))))}, "train")
     write_folder(tmp_path / "a", {"y": (plain(), annotation(("cell", (1, 1, 9, 9))))}, "val")
-    data = command_line.open_data(str(tmp_path / "a"), tmp_path, 64, download=False)
+    data = datasets.open_data(str(tmp_path / "a"), tmp_path, 64, download=False)
     assert (len(data.train), len(data.test), data.classes) == (1, 1, ("cell",))
 
 
@@ -234,7 +313,9 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command_line, "fit", interrupt)
-    with pytest.raises(SystemExit, match="interrupted; go on with: python -m ssd_lite train --resume mine"):
+    with pytest.raises(
+        SystemExit, match="interrupted; go on with: python -m ssd_lite train --resume mine"
+    ):
         command(*tiny(tmp_path / "scenes"), "--out", "mine")
 
 
@@ -258,18 +339,36 @@ def test_an_error_in_a_real_shell_is_one_line_and_exit_code_2(tmp_path):
 
 
 ERRORS = {
-    "unknown data": (["train", "--data", "nowhere"], "--data nowhere: neither shapes, bccd or voc, nor a folder"),
+    "unknown data": (
+        ["train", "--data", "nowhere"],
+        "--data nowhere: neither shapes, bccd or voc, nor a folder",
+    ),
     "empty folder": (["train", "--data", "."], "no such file; a folder in VOC layout has"),
     "no VOC": (["train", "--data", "voc"], "no PASCAL VOC 2007 trainval here"),
-    "unknown device": (["train", "--device", "gpu"], "device: 'gpu' is unknown; try cuda, mps or cpu"),
-    "no CUDA": (["train", "--device", "cuda"], "device: 'cuda' was asked for, but PyTorch finds none here; use cpu"),
+    "unknown device": (
+        ["train", "--device", "gpu"],
+        "device: 'gpu' is unknown; try cuda, mps or cpu",
+    ),
+    "no CUDA": (
+        ["train", "--device", "cuda"],
+        "device: 'cuda' was asked for, but PyTorch finds none here; use cpu",
+    ),
     "no steps": (["train", "--steps", 0], "steps: expected more than 0, got 0"),
-    "no learning rate": (["train", "--learning-rate", "nan"], "learning_rate: expected more than 0, got nan"),
+    "no learning rate": (
+        ["train", "--learning-rate", "nan"],
+        "learning_rate: expected more than 0, got nan",
+    ),
     "negative seed": (["train", "--seed", -1], "seed: expected 0 or more, got -1"),
     "large batch": (["train", "--batch-size", 100_000], "batch_size: 100000 is more than the"),
-    "nothing to resume": (["train", "--resume", "nowhere"], "--resume nowhere: no config.json in it; name a run's"),
+    "nothing to resume": (
+        ["train", "--resume", "nowhere"],
+        "--resume nowhere: no config.json in it; name a run's",
+    ),
     "no base to load": (["train", "--pretrained"], "LITE has no VGG16 base to load weights into"),
-    "no run": (["detect", "a.jpg"], "--weights: no run below runs/ yet; train one with: python -m ssd_lite train"),
+    "no run": (
+        ["detect", "a.jpg"],
+        "--weights: no run below runs/ yet; train one with: python -m ssd_lite train",
+    ),
     "no run to evaluate": (["evaluate"], "--weights: no run below runs/ yet; train one with"),
     "no weights": (["evaluate", "--weights", "a.safetensors"], "a.safetensors: no such file"),
     "no state dict": (["evaluate", "--weights", "a.pth"], "a.pth: no such file"),
@@ -285,7 +384,9 @@ def test_errors_name_what_is_wrong_and_what_to_do(arguments, message, capsys):
 def test_a_run_is_never_written_over(tmp_path, capsys):
     a_model(tmp_path / "mine" / "last.safetensors")
     before = (tmp_path / "mine" / "last.safetensors").read_bytes()
-    assert "--out mine: holds a run already; go on with --resume mine" in refused(capsys, "train", "--out", "mine")
+    assert "--out mine: holds a run already; go on with --resume mine" in refused(
+        capsys, "train", "--out", "mine"
+    )
     assert (tmp_path / "mine" / "last.safetensors").read_bytes() == before
 
 
@@ -337,7 +438,7 @@ def test_a_picture_that_breaks_off_is_named_whoever_reads_it(workers, tmp_path, 
 def test_weights_that_are_nan_are_told(tmp_path, capsys):
     model = SSD(LITE, Shapes.classes)
     model.logits[0].bias.data[0] = float("nan")
-    save(tmp_path / "m.safetensors", model)
+    save_checkpoint(tmp_path / "m.safetensors", model)
     plain().save(tmp_path / "a.jpg")
     assert "NaN or infinity" in refused(capsys, "detect", "a.jpg", "--weights", "m.safetensors")
 

@@ -10,10 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from ssd_lite import data
+from ssd_lite import shapes, voc
 from ssd_lite.data import Resized, Sample, batches, collate, read_image
 from ssd_lite.shapes import Shapes
-from ssd_lite.voc import BCCD_SHA256, VOC_CLASSES, VOCFolder, bccd, content_sha256, download_bccd, voc
+from ssd_lite.voc import (
+    BCCD_SHA256,
+    VOC_CLASSES,
+    VOCFolder,
+    bccd,
+    content_sha256,
+    download_bccd,
+    pascal_voc,
+)
 from tests.helpers.scenes import annotation, plain, write_folder
 
 GOOD = ("cell", (10, 5, 30, 25))
@@ -36,7 +44,13 @@ def jpeg(picture, **options):
 def sample(boxes, name="a picture"):
     count = len(boxes)
     labels, difficult = torch.ones(count, dtype=torch.int64), torch.zeros(count, dtype=torch.bool)
-    return Sample(torch.zeros(3, 8, 8, dtype=torch.uint8), torch.tensor(boxes).view(-1, 4), labels, difficult, name)
+    return Sample(
+        torch.zeros(3, 8, 8, dtype=torch.uint8),
+        torch.tensor(boxes).view(-1, 4),
+        labels,
+        difficult,
+        name,
+    )
 
 
 # Drawn scenes. ------------------------------------------------------------------------------------------------------
@@ -66,7 +80,9 @@ def test_2000_scenes_have_all_that_is_promised():
     assert (boxes <= 1).all()
     assert (width * height > 0).all()
     assert {0, 1, 6} <= {len(scene.boxes) for scene in scenes}
-    assert {label for scene in scenes for label in scene.labels.tolist()} == set(range(1, len(Shapes.classes) + 1))
+    assert {label for scene in scenes for label in scene.labels.tolist()} == set(
+        range(1, len(Shapes.classes) + 1)
+    )
     assert 0.049 <= longer.min() < 0.08
     assert 0.8 < longer.max() <= 0.901
     assert (width > 1.6 * height).any()
@@ -75,7 +91,7 @@ def test_2000_scenes_have_all_that_is_promised():
 
 def test_a_box_is_tight_around_what_is_drawn(monkeypatch):
     """Compare the canvas before and after each object: every side of what changed is the box's, to 2 of 256 pixels."""
-    drawn, paint = [], data._paint
+    drawn, paint = [], shapes._paint
 
     def watched(rng, canvas, corners):
         before = np.asarray(canvas, dtype=int)
@@ -83,7 +99,7 @@ def test_a_box_is_tight_around_what_is_drawn(monkeypatch):
         y, x = (np.abs(np.asarray(canvas, dtype=int) - before).max(axis=2) > 0).nonzero()
         drawn.append([x.min(), y.min(), x.max() + 1, y.max() + 1])
 
-    monkeypatch.setattr(data, "_paint", watched)
+    monkeypatch.setattr(shapes, "_paint", watched)
     boxes = torch.cat([Shapes(60, seed=6, size=256)[i].boxes for i in range(60)]) * 256
     assert len(boxes) == len(drawn) > 60
     assert np.abs(boxes.numpy() - np.array(drawn)).max() < 2
@@ -120,12 +136,16 @@ def test_without_a_number_of_steps_batches_never_end():
 
 
 def test_a_batch_larger_than_the_data_is_refused():
-    with pytest.raises(ValueError, match="batch_size: 5 is more than the 4 samples there are; make it smaller"):
+    with pytest.raises(
+        ValueError, match="batch_size: 5 is more than the 4 samples there are; make it smaller"
+    ):
         next(batches(4, 5, seed=0))
 
 
 def test_collate_pads_with_label_0():
-    batch = collate([sample([[0.1, 0.2, 0.3, 0.4]]), sample([]), sample([[0.5, 0.5, 1, 1], [0, 0, 1, 1]])])
+    batch = collate(
+        [sample([[0.1, 0.2, 0.3, 0.4]]), sample([]), sample([[0.5, 0.5, 1, 1], [0, 0, 1, 1]])]
+    )
     assert batch.labels.tolist() == [[1, 0], [0, 0], [1, 1]]
     assert torch.equal(batch.boxes[0], torch.tensor([[0.1, 0.2, 0.3, 0.4], [0, 0, 0, 0]]))
     assert batch.images.shape == (3, 3, 8, 8)
@@ -137,14 +157,22 @@ def test_a_batch_in_which_nobody_has_an_object_has_room_for_one():
     assert not batch.labels.any()
 
 
-@pytest.mark.parametrize("bad", [[0.5, 0.1, 0.5, 0.4], [0.5, 0.1, 0.2, 0.4], [0.1, float("nan"), 0.2, 0.4]])
+@pytest.mark.parametrize(
+    "bad", [[0.5, 0.1, 0.5, 0.4], [0.5, 0.1, 0.2, 0.4], [0.1, float("nan"), 0.2, 0.4]]
+)
 def test_collate_names_the_sample_with_a_bad_box(bad):
-    with pytest.raises(ValueError, match="scene 7: boxes: 1 of 2 boxes have no area or are not finite.*drop such"):
-        collate([sample([[0.1, 0.1, 0.2, 0.2]]), sample([[0.1, 0.1, 0.2, 0.2], bad], name="scene 7")])
+    with pytest.raises(
+        ValueError, match="scene 7: boxes: 1 of 2 boxes have no area or are not finite.*drop such"
+    ):
+        collate(
+            [sample([[0.1, 0.1, 0.2, 0.2]]), sample([[0.1, 0.1, 0.2, 0.2], bad], name="scene 7")]
+        )
 
 
 def test_collate_refuses_pixels_where_fractions_belong():
-    with pytest.raises(ValueError, match="scene 7: boxes: expected fractions of the picture.*divide pixels"):
+    with pytest.raises(
+        ValueError, match="scene 7: boxes: expected fractions of the picture.*divide pixels"
+    ):
         collate([sample([[10.0, 20.0, 30.0, 40.0]], name="scene 7")])
 
 
@@ -164,7 +192,10 @@ def test_labels_beyond_the_networks_classes_are_named():
         "a.jpg",
     )
     assert collate([sample], classes=4).labels.tolist() == [[4]]
-    with pytest.raises(ValueError, match=r"a\.jpg: labels: the network knows 3 classes, 1\.\.3, got 4; give the model"):
+    with pytest.raises(
+        ValueError,
+        match=r"a\.jpg: labels: the network knows 3 classes, 1\.\.3, got 4; give the model",
+    ):
         collate([sample], classes=3)
 
 
@@ -221,7 +252,9 @@ def test_a_photograph_that_lies_on_its_side_is_turned_upright(tmp_path):
     picture.paste("red", (0, 0, 30, 40))
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned clockwise
-    one_picture(tmp_path, annotation(("cell", (0, 0, 40, 30)), size=(40, 60)), jpeg(picture, exif=exif))
+    one_picture(
+        tmp_path, annotation(("cell", (0, 0, 40, 30)), size=(40, 60)), jpeg(picture, exif=exif)
+    )
     (upright,) = VOCFolder(tmp_path, "trainval")
     assert upright.image.shape == (3, 60, 40)
     assert upright.image[0, 5].float().mean() > 200  # red is on top now
@@ -239,7 +272,9 @@ BAD_PICTURES = {
 @pytest.mark.parametrize("content", BAD_PICTURES.values(), ids=BAD_PICTURES)
 def test_a_file_that_is_no_whole_picture_is_named(tmp_path, content):
     (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(ValueError, match=r"a\.jpg: not a picture that can be read .*replace or remove the file"):
+    with pytest.raises(
+        ValueError, match=r"a\.jpg: not a picture that can be read .*replace or remove the file"
+    ):
         read_image(tmp_path / "a.jpg")
 
 
@@ -284,7 +319,9 @@ def test_500_damaged_files_give_a_picture_or_an_error_that_names_them(tmp_path):
 
 
 def test_boxes_become_fractions_and_classes_numbers(tmp_path):
-    folder = one_picture(tmp_path, annotation(("dog", (6, 4, 30, 40)), ("cat", (0, 0, 60, 20)), size=(60, 40)))
+    folder = one_picture(
+        tmp_path, annotation(("dog", (6, 4, 30, 40)), ("cat", (0, 0, 60, 20)), size=(60, 40))
+    )
     (found,) = VOCFolder(folder, "trainval")
     torch.testing.assert_close(found.boxes, torch.tensor([[0.1, 0.1, 0.5, 1.0], [0, 0, 1, 0.5]]))
     assert found.labels.tolist() == [2, 1]  # classes are sorted: cat, dog
@@ -293,7 +330,9 @@ def test_boxes_become_fractions_and_classes_numbers(tmp_path):
 
 
 def test_only_the_pictures_of_the_image_set_are_used(tmp_path):
-    write_folder(tmp_path, {"a": (plain(), annotation(GOOD)), "b": (plain(), annotation())}, "trainval")
+    write_folder(
+        tmp_path, {"a": (plain(), annotation(GOOD)), "b": (plain(), annotation())}, "trainval"
+    )
     write_folder(tmp_path, {"c": (plain(), annotation(GOOD))}, "test")
     assert len(VOCFolder(tmp_path, "trainval")) == 2
     assert len(VOCFolder(tmp_path, "test")) == 1
@@ -309,7 +348,10 @@ def test_difficult_objects_are_marked_or_left_out(tmp_path):
     folder = one_picture(tmp_path, annotation((*GOOD, False), (*GOOD, True), GOOD))
     assert VOCFolder(folder, "trainval")[0].difficult.tolist() == [False, True, False]
     with warnings.catch_warnings(action="error"):
-        assert VOCFolder(folder, "trainval", difficult=False)[0].difficult.tolist() == [False, False]
+        assert VOCFolder(folder, "trainval", difficult=False)[0].difficult.tolist() == [
+            False,
+            False,
+        ]
 
 
 def test_a_box_without_area_is_dropped_with_a_warning_that_names_the_file(tmp_path):
@@ -323,7 +365,9 @@ def test_a_box_without_area_is_dropped_with_a_warning_that_names_the_file(tmp_pa
 def test_a_box_whose_whole_area_is_beyond_the_edge_never_reaches_training(tmp_path):
     """VOC counts pixels from 1, so a box may end one pixel beyond; one that also begins there has no area left."""
     with pytest.warns(UserWarning, match=r"a\.xml"):
-        folder = VOCFolder(one_picture(tmp_path, annotation(GOOD, ("cell", (60, 5, 61, 25)))), "trainval")
+        folder = VOCFolder(
+            one_picture(tmp_path, annotation(GOOD, ("cell", (60, 5, 61, 25)))), "trainval"
+        )
     collate([folder[0]])
 
 
@@ -331,19 +375,39 @@ BAD_ANNOTATIONS = {
     "broken": ("<annotation><object>", "not well-formed XML"),
     "empty": ("", "not well-formed XML"),
     "binary": (bytes(range(256)), "not well-formed XML"),
-    "without a name": ("<annotation><object><bndbox/></object></annotation>", "object 1 lacks a name or a bndbox"),
-    "without a box": ("<annotation><object><name>cell</name></object></annotation>", "object 1 lacks a name or a bnd"),
+    "without a name": (
+        "<annotation><object><bndbox/></object></annotation>",
+        "object 1 lacks a name or a bndbox",
+    ),
+    "without a box": (
+        "<annotation><object><name>cell</name></object></annotation>",
+        "object 1 lacks a name or a bnd",
+    ),
     "without a side": (
-        annotation(GOOD, GOOD).replace("<ymax>25</ymax></bndbox></object></a", "</bndbox></object></a"),
+        annotation(GOOD, GOOD).replace(
+            "<ymax>25</ymax></bndbox></object></a", "</bndbox></object></a"
+        ),
         "object 2 lacks .*xmin, ymin, xmax and ymax",
     ),
     "words for numbers": (annotation(("cell", ("left", 5, 30, 25))), "object 1 lacks .* numbers"),
     "NaN": (annotation(("cell", (10, "nan", 30, 25))), "must be finite numbers"),
     "infinite": (annotation(("cell", (10, 5, "inf", 25))), "must be finite numbers"),
-    "reversed": (annotation(GOOD, ("cell", (30, 5, 10, 25))), "object 2 .* corners reversed; swap min and max"),
-    "negative": (annotation(("cell", (-3, 5, 30, 25))), "outside the picture of 60 × 40 pixels; mend the box"),
-    "outside": (annotation(("cell", (10, 5, 30, 50))), "outside the picture of 60 × 40 pixels; mend the box"),
-    "of an unknown class": (annotation(("dog", (10, 5, 30, 25))), "unknown class 'dog'; the classes are cell, ring"),
+    "reversed": (
+        annotation(GOOD, ("cell", (30, 5, 10, 25))),
+        "object 2 .* corners reversed; swap min and max",
+    ),
+    "negative": (
+        annotation(("cell", (-3, 5, 30, 25))),
+        "outside the picture of 60 × 40 pixels; mend the box",
+    ),
+    "outside": (
+        annotation(("cell", (10, 5, 30, 50))),
+        "outside the picture of 60 × 40 pixels; mend the box",
+    ),
+    "of an unknown class": (
+        annotation(("dog", (10, 5, 30, 25))),
+        "unknown class 'dog'; the classes are cell, ring",
+    ),
 }
 
 
@@ -372,7 +436,9 @@ def test_an_xml_bomb_is_refused_unread(tmp_path, bomb, encoding):
 
 
 def test_an_annotation_may_have_another_encoding(tmp_path):
-    xml = f'<?xml version="1.0" encoding="utf-16"?>{annotation(("Zelle", (1, 2, 3, 4)))}'.encode("utf-16")
+    xml = f'<?xml version="1.0" encoding="utf-16"?>{annotation(("Zelle", (1, 2, 3, 4)))}'.encode(
+        "utf-16"
+    )
     assert VOCFolder(one_picture(tmp_path, xml), "trainval").classes == ("Zelle",)
 
 
@@ -390,12 +456,17 @@ def test_a_file_that_is_no_picture_shows_before_training(tmp_path):
 
 
 def test_an_empty_folder_says_what_belongs_there(tmp_path):
-    with pytest.raises(ValueError, match=r"trainval\.txt: no such file; a folder in VOC layout has JPEGImages/, Annot"):
+    with pytest.raises(
+        ValueError,
+        match=r"trainval\.txt: no such file; a folder in VOC layout has JPEGImages/, Annot",
+    ):
         VOCFolder(tmp_path, "trainval")
 
 
 def test_an_empty_image_set_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"trainval\.txt: empty; write the names of the pictures into it"):
+    with pytest.raises(
+        ValueError, match=r"trainval\.txt: empty; write the names of the pictures into it"
+    ):
         VOCFolder(write_folder(tmp_path, {}), "trainval")
 
 
@@ -405,21 +476,23 @@ def test_an_empty_image_set_is_named(tmp_path):
 def test_voc_is_read_through_torchvisions_layout(tmp_path):
     year = tmp_path / "VOCdevkit" / "VOC2007"
     write_folder(year, {"000001": (plain(), annotation(("dog", (1, 1, 30, 30), True)))})
-    found = voc(tmp_path, "trainval")
+    found = pascal_voc(tmp_path, "trainval")
     assert found.classes == VOC_CLASSES
     assert len(VOC_CLASSES) == 20
     assert found[0].labels.tolist() == [VOC_CLASSES.index("dog") + 1]
-    assert len(voc(tmp_path, "trainval", difficult=False)[0].boxes) == 0
+    assert len(pascal_voc(tmp_path, "trainval", difficult=False)[0].boxes) == 0
 
 
 def test_voc_that_is_not_there_is_named_with_its_folder(tmp_path):
     with pytest.raises(ValueError, match=f"{tmp_path}: no PASCAL VOC 2007 trainval here"):
-        voc(tmp_path, "trainval")
+        pascal_voc(tmp_path, "trainval")
 
 
 def test_bccd_has_292_and_72_pictures_and_two_boxes_without_area(bccd_folder):
     with pytest.warns(UserWarning, match="without area") as caught:
-        halves = [bccd(bccd_folder, image_set, download=False) for image_set in ("trainval", "test")]
+        halves = [
+            bccd(bccd_folder, image_set, download=False) for image_set in ("trainval", "test")
+        ]
     assert [len(half) for half in halves] == [292, 72]
     assert sum(len(labels) for half in halves for _, _, labels, _ in half.items) == 4888 - 2
     flat = {word.strip(",") for w in caught for word in str(w.message).split() if ".xml" in word}
@@ -456,16 +529,22 @@ def zipped(folder, change=None):
 def test_bccd_is_downloaded_and_verified(tmp_path, bccd_folder):
     asked = []
     download_bccd(tmp_path / "deep" / "bccd", lambda url: asked.append(url) or zipped(bccd_folder))
-    assert asked == [data.BCCD_URL]
+    assert asked == [voc.BCCD_URL]
     assert content_sha256(tmp_path / "deep" / "bccd") == BCCD_SHA256
     assert not (tmp_path / "deep" / "bccd" / "README.md").exists()
     with warnings.catch_warnings(action="ignore"):
         assert len(bccd(tmp_path / "deep" / "bccd", "test", download=False)) == 72
 
 
-@pytest.mark.parametrize("part", ["Annotations/BloodImage_00000.xml", "JPEGImages/BloodImage_00001.jpg"])
-def test_a_download_with_other_content_is_refused_and_the_folder_does_not_appear(tmp_path, bccd_folder, part):
-    tampered = zipped(bccd_folder, lambda name, content: content + b" " if name == part else content)
+@pytest.mark.parametrize(
+    "part", ["Annotations/BloodImage_00000.xml", "JPEGImages/BloodImage_00001.jpg"]
+)
+def test_a_download_with_other_content_is_refused_and_the_folder_does_not_appear(
+    tmp_path, bccd_folder, part
+):
+    tampered = zipped(
+        bccd_folder, lambda name, content: content + b" " if name == part else content
+    )
     with pytest.raises(ValueError, match="content is not BCCD's as published"):
         download_bccd(tmp_path / "bccd", lambda url: tampered)
     assert not (tmp_path / "bccd").exists()
@@ -477,7 +556,9 @@ def damaged(archive):
     return archive[:place] + bytes([archive[place] ^ 1]) + archive[place + 1 :]
 
 
-@pytest.mark.parametrize("damage", [lambda a: b"<html>not found</html>", lambda a: a[:1000], damaged])
+@pytest.mark.parametrize(
+    "damage", [lambda a: b"<html>not found</html>", lambda a: a[:1000], damaged]
+)
 def test_a_damaged_download_is_an_error_that_says_what_to_do(tmp_path, damage):
     picture = jpeg(Image.effect_noise((200, 200), 50))
     archive = zipped(one_picture(tmp_path / "source", annotation(GOOD), picture))
@@ -490,7 +571,9 @@ def test_no_network_is_an_error_that_says_what_to_do(tmp_path):
     def offline(url):
         raise OSError("Network is unreachable")
 
-    with pytest.raises(ValueError, match="cannot be downloaded .*unreachable.*try again, or put BCCD into"):
+    with pytest.raises(
+        ValueError, match="cannot be downloaded .*unreachable.*try again, or put BCCD into"
+    ):
         download_bccd(tmp_path / "bccd", offline)
 
 
@@ -505,5 +588,7 @@ def test_a_downloaded_archive_writes_nowhere_but_into_its_folder(tmp_path):
 
 
 def test_bccd_is_not_downloaded_if_that_is_not_allowed(tmp_path):
-    with pytest.raises(ValueError, match="no BCCD here; allow the download, or put the data set there"):
+    with pytest.raises(
+        ValueError, match="no BCCD here; allow the download, or put the data set there"
+    ):
         bccd(tmp_path, "test", download=False)

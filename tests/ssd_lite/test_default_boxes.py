@@ -9,8 +9,16 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
 from ssd_lite import default_boxes
-from ssd_lite.default_boxes import box_shapes, cell_centres, make_default_boxes
-from ssd_lite.spec import SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO, SSD512_VOC, SSDSpec, sizes_by_rule
+from ssd_lite import spec as spec_module
+from ssd_lite.default_boxes import box_shapes, cell_centers, make_default_boxes, sizes_by_rule
+from ssd_lite.spec import (
+    SSD300_COCO,
+    SSD300_TORCHVISION,
+    SSD300_VOC,
+    SSD512_COCO,
+    SSD512_VOC,
+    SSDSpec,
+)
 
 # What the paper and its code say, written down a second time: cells, step (px) and ratios of each level. The sizes (px)
 # end with a maximum.
@@ -37,7 +45,9 @@ REFERENCE = {
     "SSD512_VOC": (512, LEVELS_512, [35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6]),
     "SSD512_COCO": (512, LEVELS_512, [20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72]),
 }
-ALL = [value for value in vars(default_boxes).values() if isinstance(value, SSDSpec)]  # the small ones of our own too
+ALL = [
+    value for value in vars(spec_module).values() if isinstance(value, SSDSpec)
+]  # the small ones of our own too
 
 
 def oracle(image_size, levels, sizes):
@@ -61,15 +71,20 @@ def oracle(image_size, levels, sizes):
 def torchvision_boxes(spec, clip):
     """Default boxes of torchvision's own generator, cxcywh in [0, 1]."""
     scales = [size / spec.image_size for size in spec.sizes]
-    generator = DefaultBoxGenerator([list(r) for r in spec.ratios], scales=scales, steps=list(spec.steps), clip=clip)
+    generator = DefaultBoxGenerator(
+        [list(r) for r in spec.ratios], scales=scales, steps=list(spec.steps), clip=clip
+    )
     maps = [torch.zeros(1, 1, m, m) for m in spec.maps]
     size = spec.image_size
-    xyxy = generator(ImageList(torch.zeros(1, 3, size, size), [(size, size)]), maps)[0].double() / size
+    xyxy = (
+        generator(ImageList(torch.zeros(1, 3, size, size), [(size, size)]), maps)[0].double() / size
+    )
     return torch.cat([(xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]], dim=1)
 
 
 @pytest.mark.parametrize(
-    "spec, count", [(SSD300_VOC, 8732), (SSD300_COCO, 8732), (SSD512_VOC, 24564), (SSD512_COCO, 24564)]
+    "spec, count",
+    [(SSD300_VOC, 8732), (SSD300_COCO, 8732), (SSD512_VOC, 24564), (SSD512_COCO, 24564)],
 )
 def test_the_papers_number_of_boxes(spec, count):
     assert make_default_boxes(spec).shape == (count, 4)
@@ -77,10 +92,16 @@ def test_the_papers_number_of_boxes(spec, count):
 
 @pytest.mark.parametrize("spec", [s for s in ALL if not s.clip_sizes], ids=lambda s: s.name)
 def test_every_default_box_equals_the_arithmetic_in_pixels(spec):
-    ours = (spec.image_size, list(zip(spec.maps, spec.steps, spec.ratios)), spec.sizes)  # no paper has these numbers
+    ours = (
+        spec.image_size,
+        list(zip(spec.maps, spec.steps, spec.ratios)),
+        spec.sizes,
+    )  # no paper has these numbers
     boxes = make_default_boxes(spec)
     assert boxes.dtype == torch.float32
-    torch.testing.assert_close(boxes.double(), oracle(*REFERENCE.get(spec.name, ours)), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(
+        boxes.double(), oracle(*REFERENCE.get(spec.name, ours)), rtol=1e-7, atol=1e-7
+    )
 
 
 def test_each_of_the_papers_specs_is_compared_with_the_paper():
@@ -97,25 +118,33 @@ def test_each_of_the_papers_specs_is_compared_with_the_paper():
     ],
 )
 def test_the_floor_rule_gives_the_sizes_of_the_specs(spec, percents):
-    assert sizes_by_rule(spec.image_size, *percents, levels=len(spec.maps)) == pytest.approx(spec.sizes)
+    assert sizes_by_rule(spec.image_size, *percents, levels=len(spec.maps)) == pytest.approx(
+        spec.sizes
+    )
 
 
 def test_boxes_equal_torchvisions_generator():
     expected = torchvision_boxes(SSD300_TORCHVISION, clip=True)
-    torch.testing.assert_close(make_default_boxes(SSD300_TORCHVISION).double(), expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        make_default_boxes(SSD300_TORCHVISION).double(), expected, rtol=0, atol=1e-6
+    )
 
 
-@pytest.mark.parametrize("spec, count", [(SSD300_VOC, 20), (SSD300_COCO, 2)], ids=["VOC sizes", "COCO sizes"])
+@pytest.mark.parametrize(
+    "spec, count", [(SSD300_VOC, 20), (SSD300_COCO, 2)], ids=["VOC sizes", "COCO sizes"]
+)
 def test_how_many_boxes_torchvisions_clip_changes(spec, count):
-    differences = (make_default_boxes(spec).double() - torchvision_boxes(spec, clip=True)).abs().amax(dim=1)
+    differences = (
+        (make_default_boxes(spec).double() - torchvision_boxes(spec, clip=True)).abs().amax(dim=1)
+    )
     assert (differences > 1e-4).sum() == count
     clipped = make_default_boxes(replace(spec, clip_sizes=True)).double()
     torch.testing.assert_close(clipped, torchvision_boxes(spec, clip=True), rtol=0, atol=1e-6)
 
 
-def test_the_last_centre_of_the_10_x_10_level_lies_outside_the_image():
-    centres = cell_centres(10, SSD300_VOC.steps[2], 300) * 300
-    assert centres.max().item() == pytest.approx(304)
+def test_the_last_center_of_the_10_x_10_level_lies_outside_the_image():
+    centers = cell_centers(10, SSD300_VOC.steps[2], 300) * 300
+    assert centers.max().item() == pytest.approx(304)
     boxes = make_default_boxes(SSD300_VOC)
     assert boxes[:, :2].max().item() == pytest.approx(304 / 300)  # not clipped
 
@@ -129,13 +158,21 @@ def test_a_cells_boxes_have_the_area_of_their_size_whatever_their_ratio():
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda s: s.name)
 def test_boxes_per_cell_counts_the_boxes(spec):
-    assert sum(k * m * m for k, m in zip(spec.boxes_per_cell, spec.maps)) == len(make_default_boxes(spec))
+    assert sum(k * m * m for k, m in zip(spec.boxes_per_cell, spec.maps)) == len(
+        make_default_boxes(spec)
+    )
 
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda s: s.name)
 def test_a_spec_is_bound_to_its_own_name_and_made_of_plain_tuples(spec):
     assert getattr(default_boxes, spec.name) is spec
-    assert {type(spec.maps), type(spec.steps), type(spec.sizes), type(spec.ratios), type(spec.extras)} == {tuple}
+    assert {
+        type(spec.maps),
+        type(spec.steps),
+        type(spec.sizes),
+        type(spec.ratios),
+        type(spec.extras),
+    } == {tuple}
 
 
 @pytest.mark.parametrize("field", ["steps", "sizes", "ratios"])

@@ -24,20 +24,26 @@ from torchvision.models.detection.ssd import SSDFeatureExtractorVGG, _vgg_extrac
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image
 
-from ssd_lite.augment import CROP_NOISE, crop, distort, move_boxes
+from ssd_lite.augment import CROP_UNIFORMS, boxes_in_window, crop, distort
 from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.data import collate
-from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.default_boxes import make_default_boxes, sizes_by_rule
 from ssd_lite.detection import postprocess
 from ssd_lite.encoding import encode
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import assign, bipartite
 from ssd_lite.mining import all_negatives, hard_negatives
-from ssd_lite.model import SSD, initialise
-from ssd_lite.recipe import LITE_RECIPE, PAPER, make_optimiser
+from ssd_lite.model import SSD, initialize
+from ssd_lite.recipe import LITE_RECIPE, PAPER, make_optimizer
 from ssd_lite.shapes import Shapes
-from ssd_lite.spec import LITE, SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_VOC, sizes_by_rule
+from ssd_lite.spec import (
+    LITE,
+    SSD300_COCO,
+    SSD300_TORCHVISION,
+    SSD300_VOC,
+    SSD512_VOC,
+)
 from ssd_lite.train import train_step
 
 
@@ -71,7 +77,9 @@ def test_torchvisions_ssd300_carries_cocos_scales_and_the_references_steps():
 
 
 def test_torchvisions_generator_has_scales_of_its_own_unless_told():
-    assert DefaultBoxGenerator([[2]] * 6).scales == pytest.approx([0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1])
+    assert DefaultBoxGenerator([[2]] * 6).scales == pytest.approx(
+        [0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1]
+    )
 
 
 def generated(spec, **options):
@@ -82,17 +90,19 @@ def generated(spec, **options):
     return generator(ImageList(torch.zeros(1, 3, size, size), [(size, size)]), maps)[0]
 
 
-def test_without_steps_centres_lie_up_to_19_pixels_elsewhere():
+def test_without_steps_centers_lie_up_to_19_pixels_elsewhere():
     """As in the paper's text, (i + 0.5) / f; so in sgrvinod's tutorial, and in torchvision's generator unless told."""
     theirs = generated(SSD300_VOC, clip=False).view(-1, 2, 2).mean(dim=1)  # (8732, 2)
     away = (300 * make_default_boxes(SSD300_VOC)[:, :2] - theirs).abs().amax(dim=1)
     assert away.max().item() == pytest.approx(19, abs=1e-3)
     evenly = replace(SSD300_VOC, steps=tuple(300 / m for m in SSD300_VOC.maps))
-    torch.testing.assert_close(300 * cxcywh_to_xyxy(make_default_boxes(evenly)), generated(SSD300_VOC, clip=False))
+    torch.testing.assert_close(
+        300 * cxcywh_to_xyxy(make_default_boxes(evenly)), generated(SSD300_VOC, clip=False)
+    )
 
 
 def test_clamping_all_four_numbers_moves_114_boxes_and_shrinks_20():
-    """amdegroot, lufficc and qfgaohao clamp centre and size. What moves is the last row and column of the 10 × 10."""
+    """amdegroot, lufficc and qfgaohao clamp center and size. What moves is the last row and column of the 10 × 10."""
     boxes = make_default_boxes(SSD300_VOC)
     clamped = boxes.clamp(0, 1)
     moved = (boxes[:, :2] != clamped[:, :2]).any(dim=1)
@@ -104,7 +114,9 @@ def test_clamping_all_four_numbers_moves_114_boxes_and_shrinks_20():
 def test_torchvision_gives_corners_in_pixels_and_makes_them_at_every_call():
     first, second = (generated(SSD300_TORCHVISION, steps=SSD300_VOC.steps) for _ in range(2))
     assert first.data_ptr() != second.data_ptr()
-    torch.testing.assert_close(first, 300 * cxcywh_to_xyxy(make_default_boxes(SSD300_TORCHVISION)), rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        first, 300 * cxcywh_to_xyxy(make_default_boxes(SSD300_TORCHVISION)), rtol=0, atol=1e-3
+    )
 
 
 # Matching. ----------------------------------------------------------------------------------------------------------
@@ -114,7 +126,9 @@ def two_that_want_one_box():
     """Two objects with the same best default box, and none but that reaches an IoU of a half."""
     corners = torch.tensor([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.125, 0.125]])
     boxes = torch.tensor([[[0.0, 0.0, 0.5, 0.4375], [0.0, 0.0, 0.5, 0.46875]]])
-    return torch.cat([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1), boxes
+    return torch.cat(
+        [(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], dim=1
+    ), boxes
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -185,7 +199,10 @@ def torchvisions_loss(logits, offsets, objects, labels, defaults, owner):
 
 
 def our_loss(logits, offsets, objects, labels, defaults, owner):
-    target, whose = torch.where(owner < 0, 0, labels.gather(1, owner.clamp(min=0))), owner.clamp(min=0)
+    target, whose = (
+        torch.where(owner < 0, 0, labels.gather(1, owner.clamp(min=0))),
+        owner.clamp(min=0),
+    )
     boxes = objects.gather(1, whose[:, :, None].expand(-1, -1, 4))
     return target, multibox_loss(logits, offsets, target, encode(boxes, defaults), hard_negatives)
 
@@ -196,7 +213,7 @@ def test_loss_and_mining_are_torchvisions_where_the_negatives_suffice(seed):
     assert (4 * (case[-1] >= 0).sum(dim=1) <= 24).all()
     theirs, (_, ours) = torchvisions_loss(*case), our_loss(*case)
     torch.testing.assert_close(theirs["classification"], ours.classification)
-    torch.testing.assert_close(theirs["bbox_regression"], ours.localisation)
+    torch.testing.assert_close(theirs["bbox_regression"], ours.localization)
 
 
 @pytest.mark.parametrize("positives", [7, 10])
@@ -251,16 +268,21 @@ def test_without_at_least_1_a_batch_without_positives_is_nan():
     positive, losses = torch.zeros(2, 8, dtype=torch.bool), torch.zeros(2, 8)
     assert (losses[positive].sum() / positive.sum()).isnan()
     nothing = torch.zeros(2, 8, 4)
-    assert multibox_loss(torch.zeros(2, 8, 3), nothing, positive.long(), nothing, hard_negatives).total == 0
+    assert (
+        multibox_loss(torch.zeros(2, 8, 3), nothing, positive.long(), nothing, hard_negatives).total
+        == 0
+    )
 
 
-def test_sgrvinods_localisation_is_plain_l1_and_a_mean_over_four_times_the_positives():
+def test_sgrvinods_localization_is_plain_l1_and_a_mean_over_four_times_the_positives():
     """So far from the target it pushes a quarter as hard, near it as hard as far."""
     pushes = {}
     for distance in (0.1, 0.5, 5.0):
         offsets = torch.full((1, 1, 4), distance, requires_grad=True)
         target, label = torch.zeros(1, 1, 4), torch.ones(1, 1).long()
-        multibox_loss(torch.zeros(1, 1, 3), offsets, label, target, all_negatives).localisation.backward()
+        multibox_loss(
+            torch.zeros(1, 1, 3), offsets, label, target, all_negatives
+        ).localization.backward()
         theirs = torch.full((1, 4), distance, requires_grad=True)
         F.l1_loss(theirs, target[0]).backward()
         pushes[distance] = offsets.grad[0, 0, 0].item(), theirs.grad[0, 0].item()
@@ -286,7 +308,12 @@ def test_torchvision_freezes_conv1_under_pretrained_weights_and_here_nothing_is_
         theirs = _vgg_extractor(vgg16(weights=None), False, layers)
         ours = SSD(SSD300_VOC, ["disc"])
     frozen = [name for name, p in theirs.named_parameters() if not p.requires_grad]
-    assert frozen == ["features.0.weight", "features.0.bias", "features.2.weight", "features.2.bias"]
+    assert frozen == [
+        "features.0.weight",
+        "features.0.bias",
+        "features.2.weight",
+        "features.2.bias",
+    ]
     assert all(p.requires_grad for p in ours.parameters())
 
 
@@ -296,13 +323,18 @@ def test_torchvision_too_begins_fc6_and_fc7_at_random():
         backbone = vgg16(weights=None)
         backbone.classifier = None
         fc6, fc7 = (_vgg_extractor(backbone, False, 5).extra[0][-1][i] for i in (1, 3))
-    assert (tuple(fc6.weight.shape), tuple(fc7.weight.shape)) == ((1024, 512, 3, 3), (1024, 1024, 1, 1))
+    assert (tuple(fc6.weight.shape), tuple(fc7.weight.shape)) == (
+        (1024, 512, 3, 3),
+        (1024, 1024, 1, 1),
+    )
 
 
 def test_xaviers_bound_counts_inputs_and_outputs_where_caffes_counts_inputs():
     torch.manual_seed(0)
-    layer = torch.nn.Conv2d(512, 84, 3)  # a head: the bounds differ by a factor of nearly √(2 · 512 / 596)
-    initialise(layer)
+    layer = torch.nn.Conv2d(
+        512, 84, 3
+    )  # a head: the bounds differ by a factor of nearly √(2 · 512 / 596)
+    initialize(layer)
     largest, inputs, outputs = layer.weight.abs().max().item(), 512 * 9, 84 * 9
     assert largest == pytest.approx((6 / (inputs + outputs)) ** 0.5, rel=1e-3)
     assert largest / (3 / inputs) ** 0.5 == pytest.approx((2 * 512 / 596) ** 0.5, rel=1e-3)
@@ -322,11 +354,13 @@ def test_torchvisions_norm_has_a_lower_bound_and_so_has_ours_inside_the_root():
 
     for norm in (lambda v: 20 * F.normalize(v), L2Norm(4)):
         assert gradient(norm).isfinite().all()
-    outside = gradient(lambda v: 20 * v / (v.square().sum(dim=1, keepdim=True).sqrt() + 1e-10))  # amdegroot's
+    outside = gradient(
+        lambda v: 20 * v / (v.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
+    )  # amdegroot's
     assert outside[..., 0].isnan().all()
 
 
-def test_torchvisions_mean_is_the_references_to_a_thousandth_of_a_grey_level():
+def test_torchvisions_mean_is_the_references_to_a_thousandth_of_a_gray_level():
     theirs, ours = (255 * torch.tensor(spec.mean) for spec in (SSD300_TORCHVISION, SSD300_VOC))
     assert 0 < (theirs - ours).abs().max() < 1e-3
     assert torchvisions_ssd300().transform.image_mean == pytest.approx(SSD300_TORCHVISION.mean)
@@ -340,15 +374,21 @@ PIXEL = torch.tensor([0.4, 0.24, 0.12]).view(3, 1, 1)  # red, green, blue
 def ours(pixel=PIXEL, **parts):
     """distort() with parts at amounts in [0, 1], all others off; in [0, 1] as torchvision's."""
     names = ("brightness", "contrast", "saturation", "hue")
-    noise = torch.tensor([[0.0 if n in parts else 0.9 for n in names] + [parts.get(n, 0.5) for n in names] + [0.0]])
+    noise = torch.tensor(
+        [[0.0 if n in parts else 0.9 for n in names] + [parts.get(n, 0.5) for n in names] + [0.0]]
+    )
     return distort(255 * pixel[None], noise)[0] / 255
 
 
 def test_torchvision_turns_the_hue_half_as_far():
     theirs = v2.RandomPhotometricDistort()
     assert theirs.hue == (-0.05, 0.05)  # turns: ±18°, and ±36° in the reference
-    torch.testing.assert_close(ours(hue=0.75), v2.functional.adjust_hue(PIXEL, 0.05), rtol=0, atol=1e-4)
-    torch.testing.assert_close(ours(hue=1.0), v2.functional.adjust_hue(PIXEL, 0.1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        ours(hue=0.75), v2.functional.adjust_hue(PIXEL, 0.05), rtol=0, atol=1e-4
+    )
+    torch.testing.assert_close(
+        ours(hue=1.0), v2.functional.adjust_hue(PIXEL, 0.1), rtol=0, atol=1e-4
+    )
 
 
 def test_torchvision_multiplies_brightness_where_the_reference_adds():
@@ -356,37 +396,53 @@ def test_torchvision_multiplies_brightness_where_the_reference_adds():
     assert v2.RandomPhotometricDistort().brightness == (1 - 32 / 256, 1 + 32 / 256)
     dark, bright = (level * torch.ones(3, 1, 1) for level in (0.1, 0.8))
     for pixel in (dark, bright):
-        assert (ours(pixel, brightness=1.0) - pixel).mean().item() == pytest.approx(32 / 255, abs=1e-4)
+        assert (ours(pixel, brightness=1.0) - pixel).mean().item() == pytest.approx(
+            32 / 255, abs=1e-4
+        )
         theirs = v2.functional.adjust_brightness(pixel, 1.125) - pixel
         assert theirs.mean().item() == pytest.approx(0.125 * pixel.mean().item(), abs=1e-4)
 
 
-def test_torchvisions_contrast_and_saturation_mix_with_grey():
+def test_torchvisions_contrast_and_saturation_mix_with_gray():
     """Ours multiplies all levels, and HSV's saturation."""
     picture = torch.cat([PIXEL, 2 * PIXEL], dim=2)  # (3, 1, 2)
     torch.testing.assert_close(ours(picture, contrast=0.0), picture / 2, rtol=0, atol=1e-4)
     theirs = v2.functional.adjust_contrast(picture, 0.5)
-    grey = v2.functional.rgb_to_grayscale(picture).mean()
-    torch.testing.assert_close(theirs, 0.5 * picture + 0.5 * grey, rtol=0, atol=1e-4)
+    gray = v2.functional.rgb_to_grayscale(picture).mean()
+    torch.testing.assert_close(theirs, 0.5 * picture + 0.5 * gray, rtol=0, atol=1e-4)
     half = ours(saturation=0.0)
-    torch.testing.assert_close(half, (PIXEL + PIXEL.max()) / 2, rtol=0, atol=1e-4)  # towards its largest
+    torch.testing.assert_close(
+        half, (PIXEL + PIXEL.max()) / 2, rtol=0, atol=1e-4
+    )  # towards its largest
     theirs = v2.functional.adjust_saturation(PIXEL, 0.5)
-    torch.testing.assert_close(theirs, (PIXEL + v2.functional.rgb_to_grayscale(PIXEL)) / 2, rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        theirs, (PIXEL + v2.functional.rgb_to_grayscale(PIXEL)) / 2, rtol=0, atol=1e-4
+    )
 
 
 def test_torchvision_shuffles_the_channels_of_every_second_picture():
     torch.manual_seed(0)
     only_shuffle = v2.RandomPhotometricDistort((1, 1), (1, 1), (1, 1), (0, 0), p=0.5)
     shuffled = sum(not torch.allclose(only_shuffle(PIXEL), PIXEL, atol=1e-4) for _ in range(400))
-    assert shuffled / 400 == pytest.approx(0.5 * 5 / 6, abs=0.07)  # one permutation of six changes nothing
-    everything = torch.cat([torch.zeros(4), torch.full((5,), 0.5)])[None]  # all parts on, at their middles
-    torch.testing.assert_close(distort(255 * PIXEL[None], everything)[0] / 255, PIXEL, rtol=0, atol=1e-4)
+    assert shuffled / 400 == pytest.approx(
+        0.5 * 5 / 6, abs=0.07
+    )  # one permutation of six changes nothing
+    everything = torch.cat([torch.zeros(4), torch.full((5,), 0.5)])[
+        None
+    ]  # all parts on, at their middles
+    torch.testing.assert_close(
+        distort(255 * PIXEL[None], everything)[0] / 255, PIXEL, rtol=0, atol=1e-4
+    )
 
 
 def test_a_crop_may_lose_every_object_here_and_never_does_in_torchvision():
     """One small object in a corner. Its kinds are drawn first there, and tried 40 times each; here all, 50 times."""
     theirs = v2.RandomIoUCrop()
-    assert (theirs.min_scale, theirs.trials, theirs.options) == (0.3, 40, [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+    assert (theirs.min_scale, theirs.trials, theirs.options) == (
+        0.3,
+        40,
+        [0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0],
+    )
     torch.manual_seed(0)
     picture = Image(torch.zeros(3, 100, 100, dtype=torch.uint8))
     box = BoundingBoxes([[2, 2, 12, 12]], format="XYXY", canvas_size=(100, 100))
@@ -394,12 +450,18 @@ def test_a_crop_may_lose_every_object_here_and_never_does_in_torchvision():
     for _ in range(40):
         assert len(clean(*theirs(picture, box))[1]) == 1
 
-    boxes, labels = torch.tensor([[[0.02, 0.02, 0.12, 0.12]]]).repeat(300, 1, 1), torch.ones(300, 1).long()
+    boxes, labels = (
+        torch.tensor([[[0.02, 0.02, 0.12, 0.12]]]).repeat(300, 1, 1),
+        torch.ones(300, 1).long(),
+    )
     generator = torch.Generator().manual_seed(0)
-    noise, choice = torch.rand(300, CROP_NOISE, generator=generator), torch.rand(300, 1, generator=generator)
+    noise, choice = (
+        torch.rand(300, CROP_UNIFORMS, generator=generator),
+        torch.rand(300, 1, generator=generator),
+    )
     whole = torch.tensor([0.0, 0, 1, 1]).expand(300, 4)
     window = crop(whole, boxes, labels, noise, choice)
-    kept = (move_boxes(boxes, labels, window, torch.zeros(300, 1).bool())[1] > 0).sum()
+    kept = (boxes_in_window(boxes, labels, window, torch.zeros(300, 1).bool())[1] > 0).sum()
     assert 0 < kept < 300
 
 
@@ -414,16 +476,24 @@ def test_torchvisions_thresholds_are_the_references():
         "topk_candidates": "per_class",
         "detections_per_img": "per_image",
     }
-    assert [theirs[a].default for a in names] == [mine[b].default for b in names.values()] == [0.01, 0.45, 400, 200]
+    assert (
+        [theirs[a].default for a in names]
+        == [mine[b].default for b in names.values()]
+        == [0.01, 0.45, 400, 200]
+    )
 
 
-@pytest.mark.parametrize("limits", [{"per_class": 200}, {"per_image": 100}, {"score_threshold": 0.02}])
+@pytest.mark.parametrize(
+    "limits", [{"per_class": 200}, {"per_image": 100}, {"score_threshold": 0.02}]
+)
 def test_others_candidates_change_only_the_end_of_the_list(limits):
     """amdegroot: 200 of a class; lufficc: 100 kept; mmdetection: above 0.02. What stays, stays in its order."""
     generator = torch.Generator().manual_seed(0)
     defaults = make_default_boxes(LITE)
     logits, offsets = (torch.randn(1, len(defaults), n, generator=generator) for n in (6, 4))
-    whole, few = (postprocess(2 * logits, offsets, defaults, LITE, **more)[1][0] for more in ({}, limits))
+    whole, few = (
+        postprocess(2 * logits, offsets, defaults, LITE, **more)[1][0] for more in ({}, limits)
+    )
     first = int((few > 0).sum())
     assert 0 < first <= int((whole > 0).sum())
     torch.testing.assert_close(few[: min(first, 100)], whole[: min(first, 100)])
@@ -432,7 +502,9 @@ def test_others_candidates_change_only_the_end_of_the_list(limits):
 # Training. ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("recipe, left", [(PAPER, 100), (LITE_RECIPE, 10)], ids=["PAPER", "LITE_RECIPE"])
+@pytest.mark.parametrize(
+    "recipe, left", [(PAPER, 100), (LITE_RECIPE, 10)], ids=["PAPER", "LITE_RECIPE"]
+)
 def test_the_lite_recipe_clips_the_gradient_and_the_papers_does_not(recipe, left):
     """With a loss whose gradient has the length 100."""
     torch.manual_seed(0)
@@ -442,6 +514,6 @@ def test_the_lite_recipe_clips_the_gradient_and_the_papers_does_not(recipe, left
         total, none = 100 * parameters_to_vector(model.parameters()).norm(), torch.zeros(())
         return MultiBoxLoss(total, total, none, none, none)
 
-    train_step(model, model, make_optimiser(model, recipe), batch, 0, recipe, objective)
+    train_step(model, model, make_optimizer(model, recipe), batch, 0, recipe, objective)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert gradient.norm().item() == pytest.approx(left, rel=1e-3)

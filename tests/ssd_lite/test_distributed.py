@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
-from ssd_lite.checkpoint import read
+from ssd_lite.checkpoint import load_checkpoint
 from ssd_lite.model import SSD
 from ssd_lite.runs import read_log
 from tests.helpers.scenes import HOUSE, folder_of_scenes, run
@@ -23,7 +23,13 @@ def torchrun(*arguments, cwd):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1", f"--master_port={port}"]
+    launcher = [
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_addr=127.0.0.1",
+        f"--master_port={port}",
+    ]
     return run(*arguments, "--device", "cpu", cwd=cwd, before=launcher)
 
 
@@ -41,18 +47,25 @@ def runs(tmp_path_factory):
 
 def test_two_processes_end_with_the_weights_of_one(runs):
     """What the steps changed is the same but for rounding; Adam, which divides by gradients near 0, enlarges that."""
-    (alone, _, about), (together, _, _) = (read(folder / "last.safetensors") for folder in runs[:2])
+    (alone, _, about), (together, _, _) = (
+        load_checkpoint(folder / "last.safetensors") for folder in runs[:2]
+    )
     torch.manual_seed(about["recipe"]["seed"])
     first = SSD(alone.spec, alone.classes)
-    flat = [torch.nn.utils.parameters_to_vector(model.parameters()) for model in (first, alone, together)]
+    flat = [
+        torch.nn.utils.parameters_to_vector(model.parameters())
+        for model in (first, alone, together)
+    ]
     change, difference = (flat[1] - flat[0]).norm(), (flat[2] - flat[1]).norm()
     assert change > 0.01
     assert difference < 0.01 * change
 
 
 def test_two_processes_see_the_gradients_of_one(runs):
-    """Their length, at every step: a wrong normaliser, which Adam would hide, shows here."""
-    lengths = [[row["gradient_norm"] for row in read_log(folder / "log.csv")] for folder in runs[:2]]
+    """Their length, at every step: a wrong normalizer, which Adam would hide, shows here."""
+    lengths = [
+        [row["gradient_norm"] for row in read_log(folder / "log.csv")] for folder in runs[:2]
+    ]
     assert len(lengths[0]) == STEPS
     assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
 
@@ -79,5 +92,8 @@ def test_torchrun_takes_none_of_our_options_for_its_own():
     for option in sorted(set(re.findall(r"--[a-z-]+", output)) - {"--nproc"}):
         ours = ["train", option, "x"]
         assert (
-            get_args_parser().parse_args(["--nproc_per_node=2", "-m", "ssd_lite", *ours]).training_script_args == ours
+            get_args_parser()
+            .parse_args(["--nproc_per_node=2", "-m", "ssd_lite", *ours])
+            .training_script_args
+            == ours
         )

@@ -20,20 +20,26 @@ pairs = st.lists(st.tuples(cxcywh, cxcywh), min_size=1, max_size=5)
 
 def random_boxes(n, seed):
     """cxcywh; no box is 22 times as large as another, which is far below torchvision's cap of 62.5."""
-    return torch.rand(n, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.05
+    return (
+        torch.rand(n, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.05
+    )
 
 
 def test_a_box_encoded_by_hand():
     """Twice as wide, as high as before, and a quarter of the default box's width to the right."""
-    offsets = encode(torch.tensor([[0.25, 0.25, 1.25, 0.75]]), torch.tensor([[0.625, 0.5, 0.5, 0.5]]))
+    offsets = encode(
+        torch.tensor([[0.25, 0.25, 1.25, 0.75]]), torch.tensor([[0.625, 0.5, 0.5, 0.5]])
+    )
     assert offsets[0].tolist() == pytest.approx([0.25 / 0.1, 0, math.log(2) / 0.2, 0])
 
 
 @given(pairs, st.floats(0.05, 1), st.floats(0.05, 1))
-def test_decode_is_the_inverse_of_encode(boxes, of_centre, of_size):
+def test_decode_is_the_inverse_of_encode(boxes, of_center, of_size):
     boxes, defaults = torch.tensor(boxes, dtype=torch.float64).unbind(1)
-    boxes, variances = cxcywh_to_xyxy(boxes), (of_centre, of_size)
-    torch.testing.assert_close(decode(encode(boxes, defaults, variances), defaults, variances), boxes)
+    boxes, variances = cxcywh_to_xyxy(boxes), (of_center, of_size)
+    torch.testing.assert_close(
+        decode(encode(boxes, defaults, variances), defaults, variances), boxes
+    )
 
 
 @given(pairs)
@@ -58,12 +64,17 @@ def test_both_ways_equal_torchvisions_box_coder():
 def test_the_cap_on_growth_is_torchvisions():
     defaults, wild = random_boxes(20, seed=2), torch.full((20, 4), 100.0, dtype=torch.float64)
     expected = BoxCoder(weights=(10, 10, 5, 5)).decode_single(wild, cxcywh_to_xyxy(defaults))
-    torch.testing.assert_close(decode(wild, defaults, max_log_size=SSD300_TORCHVISION.max_log_size), expected)
+    torch.testing.assert_close(
+        decode(wild, defaults, max_log_size=SSD300_TORCHVISION.max_log_size), expected
+    )
     assert not torch.allclose(decode(wild, defaults), expected)
 
 
 def test_a_batch_is_its_images_one_by_one():
-    defaults, boxes = random_boxes(6, seed=3), cxcywh_to_xyxy(random_boxes(24, seed=4).view(2, 2, 6, 4))
+    defaults, boxes = (
+        random_boxes(6, seed=3),
+        cxcywh_to_xyxy(random_boxes(24, seed=4).view(2, 2, 6, 4)),
+    )
     offsets = encode(boxes, defaults)
     assert torch.equal(offsets[1, 0], encode(boxes[1, 0], defaults))
     assert torch.equal(decode(offsets, defaults)[1, 0], decode(offsets[1, 0], defaults))

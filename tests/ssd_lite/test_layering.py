@@ -26,7 +26,15 @@ MODULES = {
 }
 MAY_USE_FAST = {"detection", "train", "cli"}
 TAUGHT_ON_EVERY_DEVICE = ORDER[: ORDER.index("augment") + 1]
-READERS_TOOLS = ["matplotlib", "IPython", "jupyter", "notebook", "ipykernel", "ipywidgets", "anywidget"]
+READERS_TOOLS = [
+    "matplotlib",
+    "IPython",
+    "jupyter",
+    "notebook",
+    "ipykernel",
+    "ipywidgets",
+    "anywidget",
+]
 
 
 def imported(path):
@@ -69,18 +77,26 @@ def test_imports_run_one_way_in_chapter_order(module):
     assert own_modules(MODULES[module]) <= earlier
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if "/" not in name and name not in MAY_USE_FAST])
+@pytest.mark.parametrize(
+    "module", [name for name in MODULES if "/" not in name and name not in MAY_USE_FAST]
+)
 def test_a_taught_function_knows_nothing_of_the_engine_room(module):
     assert "fast" not in own_modules(MODULES[module])
 
 
 def test_the_package_never_imports_the_book():
     for path in MODULES.values():
-        assert not [name for name in imported(path) if name.split(".")[0] in ("book", "chapters")], path
+        assert not [
+            name for name in imported(path) if name.split(".")[0] in ("book", "chapters")
+        ], path
 
 
 def test_nobody_imports_main():
-    for folder in (PACKAGE, BOOK, *(PACKAGE.parent / name for name in ("figures", "benchmarks", "tests"))):
+    for folder in (
+        PACKAGE,
+        BOOK,
+        *(PACKAGE.parent / name for name in ("figures", "benchmarks", "tests")),
+    ):
         for path in folder.rglob("*.py"):
             assert not [name for name in imported(path) if name.endswith("__main__")], path
 
@@ -89,12 +105,15 @@ def test_a_taught_function_asks_for_no_device():
     """It has one path. Only chapter 8 teaches two forms of NMS, and where each belongs."""
     asks = re.compile(r"\.type\s*[!=]=|is_cuda|is_available|device\.type")
     found = {
-        module: asks.findall(MODULES[module].read_text(encoding="utf-8")) for module in TAUGHT_ON_EVERY_DEVICE
+        module: asks.findall(MODULES[module].read_text(encoding="utf-8"))
+        for module in TAUGHT_ON_EVERY_DEVICE
     }
     assert {module: len(places) for module, places in found.items() if places} == {"nms": 1}
 
 
-@pytest.mark.parametrize("path", [*MODULES.values(), *BOOK.rglob("*.py")], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*MODULES.values(), *BOOK.rglob("*.py")], ids=lambda path: path.stem
+)
 def test_no_file_is_longer_than_one_reads_in_one_go(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 260
 
@@ -106,7 +125,11 @@ def test_no_public_name_shadows_a_module(module):
 
 def test_the_package_needs_no_notebook_and_no_plotting():
     """Every module is imported by a Python in which those libraries cannot be."""
-    modules = [module.replace("/", ".").removesuffix(".__init__") for module in MODULES if module != "__main__"]
+    modules = [
+        module.replace("/", ".").removesuffix(".__init__")
+        for module in MODULES
+        if module != "__main__"
+    ]
     program = f"""
 import importlib, sys
 for name in {READERS_TOOLS}:
@@ -114,5 +137,7 @@ for name in {READERS_TOOLS}:
 for name in {modules}:
     importlib.import_module("ssd_lite." + name)
 """
-    result = subprocess.run([sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=PACKAGE.parent, capture_output=True, text=True
+    )
     assert result.returncode == 0, result.stderr

@@ -35,33 +35,39 @@ def test_loss_equals_the_plain_loop_on_1000_images(ratio):
     for i in range(125):
         case = random_case(generator, share=(0, 0.1, 0.4, 0.9)[i % 4])
         loss = multibox_loss(*case, partial(hard_negatives, ratio=ratio))
-        classification, localisation = oracles.multibox_loss(*(x.tolist() for x in case), ratio)
+        classification, localization = oracles.multibox_loss(*(x.tolist() for x in case), ratio)
         assert loss.classification.item() == pytest.approx(classification, rel=1e-4, abs=1e-6)
-        assert loss.localisation.item() == pytest.approx(localisation, rel=1e-4, abs=1e-6)
+        assert loss.localization.item() == pytest.approx(localization, rel=1e-4, abs=1e-6)
 
 
 def test_matching_encoding_mining_and_loss_together_equal_the_plain_loops():
     generator = torch.Generator().manual_seed(7)
     for i in range(50):
-        defaults, boxes, labels = oracles.grid_scenes(generator, images=4, objects=i % 5, default_boxes=12)
+        defaults, boxes, labels = oracles.grid_scenes(
+            generator, images=4, objects=i % 5, default_boxes=12
+        )
         target_labels, target_boxes = match(defaults, boxes, labels)
         logits = torch.randn(4, 12, 4, generator=generator)
         offsets = torch.randn(4, 12, 4, generator=generator)
-        loss = multibox_loss(logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives)
+        loss = multibox_loss(
+            logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives
+        )
 
-        matched = [oracles.match(defaults.tolist(), b, c) for b, c in zip(boxes.tolist(), labels.tolist())]
+        matched = [
+            oracles.match(defaults.tolist(), b, c) for b, c in zip(boxes.tolist(), labels.tolist())
+        ]
         expected_labels, expected_boxes = zip(*matched)
         expected_offsets = encode(torch.tensor(expected_boxes), defaults)
-        classification, localisation = oracles.multibox_loss(
+        classification, localization = oracles.multibox_loss(
             logits.tolist(), offsets.tolist(), expected_labels, expected_offsets.tolist()
         )
-        assert loss.total.item() == pytest.approx(classification + localisation, rel=1e-4, abs=1e-6)
+        assert loss.total.item() == pytest.approx(classification + localization, rel=1e-4, abs=1e-6)
 
 
 def test_the_total_is_the_sum_of_its_parts_and_the_counts_are_counts():
     case = seeded_case()
     loss = multibox_loss(*case, hard_negatives)
-    assert loss.total == loss.classification + loss.localisation
+    assert loss.total == loss.classification + loss.localization
     assert loss.positives == (case[2] > 0).sum()
     assert loss.negatives == hard_negatives(torch.rand(8, 10), case[2] > 0).sum()
     assert loss.positives > 0
@@ -71,7 +77,9 @@ def test_the_total_is_the_sum_of_its_parts_and_the_counts_are_counts():
 def test_without_mining_every_box_is_classified():
     logits, offsets, labels, target_offsets = seeded_case()
     loss = multibox_loss(logits, offsets, labels, target_offsets, all_negatives)
-    everything = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum")
+    everything = torch.nn.functional.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), reduction="sum"
+    )
     torch.testing.assert_close(loss.classification, everything / loss.positives)
 
 
@@ -92,7 +100,7 @@ def test_the_miner_sees_each_boxs_loss_and_cannot_change_the_gradient():
     assert not grad_enabled
 
 
-def test_background_boxes_send_exactly_nothing_to_localisation():
+def test_background_boxes_send_exactly_nothing_to_localization():
     logits, offsets, labels, target_offsets = seeded_case()
     offsets.requires_grad_()
     multibox_loss(logits, offsets, labels, target_offsets, hard_negatives).total.backward()
@@ -117,7 +125,9 @@ def test_only_positives_and_chosen_negatives_send_a_gradient_to_the_logits():
     logits.requires_grad_()
     chosen = torch.zeros(8, 10, dtype=torch.bool)
     chosen[0] = labels[0] == 0
-    multibox_loss(logits, offsets, labels, target_offsets, lambda losses, positive: chosen).total.backward()
+    multibox_loss(
+        logits, offsets, labels, target_offsets, lambda losses, positive: chosen
+    ).total.backward()
     assert torch.equal((logits.grad != 0).any(dim=2), chosen | (labels > 0))
 
 
@@ -133,7 +143,9 @@ def test_bug_no_positive_in_the_batch_divides_0_by_0_lufficc_168():
 
 def test_bug_log_sum_exp_with_one_global_maximum_amdegroot_483():
     """Rows far below the largest logit of the batch became log(0)."""
-    logits = torch.tensor([[[1e4, 0.0], [-1e4, -1e4 - 1]], [[-1e4, 1e4], [0.0, 0.0]]], requires_grad=True)
+    logits = torch.tensor(
+        [[[1e4, 0.0], [-1e4, -1e4 - 1]], [[-1e4, 1e4], [0.0, 0.0]]], requires_grad=True
+    )
     labels = torch.tensor([[1, 0], [1, 0]])
     loss = multibox_loss(logits, torch.zeros(2, 2, 4), labels, torch.zeros(2, 2, 4), all_negatives)
     softplus_1, log_2 = 0.3132617, 0.6931472
@@ -147,7 +159,9 @@ def test_bug_integer_count_divided_in_place_amdegroot_408():
     case = seeded_case()
     first, second = (multibox_loss(*case, hard_negatives) for _ in range(2))
     assert first.positives.dtype == first.negatives.dtype == torch.int64
-    assert first.total.dtype == first.classification.dtype == first.localisation.dtype == torch.float32
+    assert (
+        first.total.dtype == first.classification.dtype == first.localization.dtype == torch.float32
+    )
     assert first.total == second.total
 
 
@@ -156,22 +170,30 @@ def test_bfloat16_predictions_are_summed_in_float32():
     logits, offsets = logits.bfloat16(), offsets.bfloat16()
     loss = multibox_loss(logits, offsets, labels, target_offsets, hard_negatives)
     assert loss.total.dtype == torch.float32
-    assert loss.total == multibox_loss(logits.float(), offsets.float(), labels, target_offsets, hard_negatives).total
+    assert (
+        loss.total
+        == multibox_loss(
+            logits.float(), offsets.float(), labels, target_offsets, hard_negatives
+        ).total
+    )
 
 
-def test_a_normaliser_of_ones_own():
+def test_a_normalizer_of_ones_own():
     """For several machines: each divides by the positives of all."""
     case = seeded_case()
     usual = multibox_loss(*case, hard_negatives)
-    halved = multibox_loss(*case, hard_negatives, normaliser=2.0 * usual.positives)
+    halved = multibox_loss(*case, hard_negatives, normalizer=2.0 * usual.positives)
     torch.testing.assert_close(halved.total, usual.total / 2)
 
 
-def test_batches_with_a_common_normaliser_add_up():
+def test_batches_with_a_common_normalizer_add_up():
     case = seeded_case()
     whole = multibox_loss(*case, hard_negatives)
     count = whole.positives.float()
-    parts = [multibox_loss(*(x[half] for x in case), hard_negatives, count) for half in (slice(0, 3), slice(3, 8))]
+    parts = [
+        multibox_loss(*(x[half] for x in case), hard_negatives, count)
+        for half in (slice(0, 3), slice(3, 8))
+    ]
     torch.testing.assert_close(sum(part.total for part in parts), whole.total)
 
 
@@ -216,7 +238,9 @@ def test_few_classes_and_many_go_different_ways_to_the_same_loss():
     few = torch.randn(4, 50, 15, generator=torch.Generator().manual_seed(1), requires_grad=True)
     many = torch.nn.functional.pad(few, (0, 1), value=-1e9)
     offsets = torch.zeros(4, 50, 4)
-    losses = [multibox_loss(logits, offsets, labels, offsets, hard_negatives) for logits in (few, many)]
+    losses = [
+        multibox_loss(logits, offsets, labels, offsets, hard_negatives) for logits in (few, many)
+    ]
     torch.testing.assert_close(losses[0], losses[1])
     gradients = [torch.autograd.grad(loss.total, few, retain_graph=True)[0] for loss in losses]
     torch.testing.assert_close(*gradients)

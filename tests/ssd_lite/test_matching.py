@@ -6,7 +6,7 @@ import torch
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.encoding import encode
-from ssd_lite.matching import assign, bipartite, check_objects, match
+from ssd_lite.matching import assign, bipartite, check_ground_truth, match
 from ssd_lite.spec import SSD300_VOC
 from tests.helpers import oracles
 
@@ -15,14 +15,20 @@ def random_scenes(count, images=8, seed=0):
     """``count`` batches of ``images`` images: few default boxes, for which objects fight, or enough of them."""
     generator = torch.Generator().manual_seed(seed)
     for i in range(count):
-        yield oracles.grid_scenes(generator, images, objects=i % 7, default_boxes=(2, 4, 8, 20)[i % 4])
+        yield oracles.grid_scenes(
+            generator, images, objects=i % 7, default_boxes=(2, 4, 8, 20)[i % 4]
+        )
 
 
 def one_image(default_boxes, boxes, labels):
     """Batch of one, from plain lists; default boxes as xyxy, for they are easier to read."""
     defaults = torch.tensor(default_boxes)
     low, high = defaults.split(2, dim=1)
-    return torch.cat([(low + high) / 2, high - low], dim=1), torch.tensor([boxes]), torch.tensor([labels])
+    return (
+        torch.cat([(low + high) / 2, high - low], dim=1),
+        torch.tensor([boxes]),
+        torch.tensor([labels]),
+    )
 
 
 def test_matching_equals_the_plain_loop_on_1000_scenes():
@@ -37,7 +43,10 @@ def test_matching_equals_the_plain_loop_off_the_grid():
     generator = torch.Generator().manual_seed(1)
     for _ in range(20):
         low, size = torch.rand(2, 8, 4, 2, generator=generator, dtype=torch.float64)
-        boxes, labels = torch.cat([low, low + size], dim=2), torch.randint(0, 4, (8, 4), generator=generator)
+        boxes, labels = (
+            torch.cat([low, low + size], dim=2),
+            torch.randint(0, 4, (8, 4), generator=generator),
+        )
         defaults = torch.rand(12, 4, generator=generator, dtype=torch.float64)
         target_labels, target_boxes = match(defaults, boxes, labels, threshold=0.4)
         for i in range(len(boxes)):
@@ -48,18 +57,24 @@ def test_matching_equals_the_plain_loop_off_the_grid():
 def test_bipartite_equals_the_greedy_loop_on_1000_overlap_matrices():
     generator = torch.Generator().manual_seed(2)
     for i in range(125):
-        overlap = torch.randint(-1, 6, (8, 1 + i % 6, 1 + i % 5), generator=generator) / 5  # many ties
-        assert bipartite(overlap).tolist() == [oracles.bipartite(image) for image in overlap.tolist()]
+        overlap = (
+            torch.randint(-1, 6, (8, 1 + i % 6, 1 + i % 5), generator=generator) / 5
+        )  # many ties
+        assert bipartite(overlap).tolist() == [
+            oracles.bipartite(image) for image in overlap.tolist()
+        ]
 
 
-def test_bipartite_resolves_a_chain_in_which_every_object_wants_its_neighbours_box():
+def test_bipartite_resolves_a_chain_in_which_every_object_wants_its_neighbors_box():
     """One pair is settled in each round: the slowest case."""
     n = 8
     overlap = torch.zeros(1, n, n)
     for g in range(n):
         overlap[0, g, g] = 0.5 + g / 100
         if g > 0:
-            overlap[0, g - 1, g] = 0.5 + (g - 0.5) / 100  # object g - 1 prefers box g, which object g wins
+            overlap[0, g - 1, g] = (
+                0.5 + (g - 0.5) / 100
+            )  # object g - 1 prefers box g, which object g wins
     assert bipartite(overlap).tolist() == [list(range(n))]
 
 
@@ -74,15 +89,17 @@ def test_an_object_goes_without_only_if_every_box_it_overlaps_is_anothers_own():
         for i, g in (labels > 0).nonzero().tolist():
             if g not in owner[i]:
                 touched = overlap[i, g] > 1e-6
-                assert len(owner[i, touched].unique()) == touched.sum()  # each has a different owner
+                assert (
+                    len(owner[i, touched].unique()) == touched.sum()
+                )  # each has a different owner
                 assert (owner[i, touched] >= 0).all()
 
 
 def test_every_object_gets_a_box_of_the_real_ssd300_though_some_are_tiny_or_identical():
     generator = torch.Generator().manual_seed(4)
-    centre = torch.rand(4, 30, 2, generator=generator)
+    center = torch.rand(4, 30, 2, generator=generator)
     size = torch.rand(4, 30, 2, generator=generator) * 0.3 + 0.005
-    boxes = torch.cat([centre - size / 2, centre + size / 2], dim=2)
+    boxes = torch.cat([center - size / 2, center + size / 2], dim=2)
     boxes[:, 1], boxes[:, 2] = boxes[:, 0], boxes[:, 0]
     owner = assign(make_default_boxes(SSD300_VOC), boxes, torch.ones(4, 30, dtype=torch.int64))
     assert all(set(range(30)) <= set(image) for image in owner.tolist())
@@ -100,7 +117,9 @@ def test_bug_two_objects_share_a_best_default_box_amdegroot_354():
 
 def test_exact_duplicates_each_get_a_box():
     same = [0.0, 0.0, 0.5, 0.5]
-    defaults, boxes, labels = one_image([same, [0.0, 0.0, 0.5, 0.25], [0.0, 0.0, 0.25, 0.25]], [same] * 3, [1, 2, 3])
+    defaults, boxes, labels = one_image(
+        [same, [0.0, 0.0, 0.5, 0.25], [0.0, 0.0, 0.25, 0.25]], [same] * 3, [1, 2, 3]
+    )
     assert match(defaults, boxes, labels)[0].tolist() == [[1, 2, 3]]
 
 
@@ -122,14 +141,18 @@ def test_an_objects_own_box_is_not_taken_by_one_that_overlaps_it_more():
 
 @pytest.mark.parametrize("threshold, expected", [(0.5, [1, 1]), (0.501, [1, 0])])
 def test_a_box_that_just_reaches_the_threshold_answers(threshold, expected):
-    defaults, boxes, labels = one_image([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 1.0, 1.0]], [1])
+    defaults, boxes, labels = one_image(
+        [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.5]], [[0.0, 0.0, 1.0, 1.0]], [1]
+    )
     assert match(defaults, boxes, labels, threshold)[0].tolist() == [expected]
 
 
 def test_bug_a_padded_box_takes_part_in_matching_d2l():
     """Padding claimed a default box from a real object, with offset targets near -69."""
     object_ = [0.0, 0.0, 0.5, 0.5]
-    defaults, boxes, labels = one_image([object_, [0.5, 0.5, 1.0, 1.0]], [[0.0] * 4, object_, object_], [0, 1, 0])
+    defaults, boxes, labels = one_image(
+        [object_, [0.5, 0.5, 1.0, 1.0]], [[0.0] * 4, object_, object_], [0, 1, 0]
+    )
     target_labels, target_boxes = match(defaults, boxes, labels)
     assert target_labels.tolist() == [[1, 0]]
     assert torch.equal(encode(target_boxes, defaults), torch.zeros(1, 2, 4))
@@ -163,10 +186,16 @@ def test_an_image_without_objects_is_all_background_with_offsets_0(objects):
     assert target_labels.shape == (2, 8732)
     assert target_labels.dtype == torch.int64
     assert (target_labels == 0).all()
-    torch.testing.assert_close(encode(target_boxes, defaults), torch.zeros(2, 8732, 4), rtol=0, atol=1e-4)
+    torch.testing.assert_close(
+        encode(target_boxes, defaults), torch.zeros(2, 8732, 4), rtol=0, atol=1e-4
+    )
 
 
-GOOD = {"default_boxes": torch.rand(5, 4), "boxes": torch.rand(2, 3, 4), "labels": torch.ones(2, 3).long()}
+GOOD = {
+    "default_boxes": torch.rand(5, 4),
+    "boxes": torch.rand(2, 3, 4),
+    "labels": torch.ones(2, 3).long(),
+}
 
 
 @pytest.mark.parametrize(
@@ -185,10 +214,10 @@ GOOD = {"default_boxes": torch.rand(5, 4), "boxes": torch.rand(2, 3, 4), "labels
 )
 def test_check_objects_names_what_has_the_wrong_shape_or_type(name, wrong):
     with pytest.raises(ValueError, match=f"^{name}: expected"):
-        check_objects(**{**GOOD, name: wrong})
+        check_ground_truth(**{**GOOD, name: wrong})
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_check_objects_names_the_devices(name):
     with pytest.raises(ValueError, match="must be on one device, got .*meta"):
-        check_objects(**{**GOOD, name: GOOD[name].to("meta")})
+        check_ground_truth(**{**GOOD, name: GOOD[name].to("meta")})

@@ -14,14 +14,14 @@ from ssd_lite import metrics
 from ssd_lite.data import Sample
 from ssd_lite.detection import Detections, detect
 from ssd_lite.metrics import (
-    Objects,
+    GroundTruth,
     average_precision,
     check_evaluation,
     coco_metrics,
     evaluate,
+    evaluate_model,
     match_coco,
     match_voc,
-    measure,
     precision_recall,
 )
 from ssd_lite.model import SSD
@@ -33,13 +33,15 @@ CLASSES = ("disc", "square", "ring", "never there")
 
 def detections(boxes=(), scores=(), labels=None):
     labels = torch.tensor([1] * len(boxes) if labels is None else labels, dtype=torch.int64)
-    return Detections(torch.tensor(boxes).view(-1, 4).float(), torch.tensor(scores).view(-1).float(), labels)
+    return Detections(
+        torch.tensor(boxes).view(-1, 4).float(), torch.tensor(scores).view(-1).float(), labels
+    )
 
 
 def objects(boxes=(), labels=None, ignored=None):
     labels = torch.tensor([1] * len(boxes) if labels is None else labels, dtype=torch.int64)
     ignored = torch.tensor([False] * len(boxes) if ignored is None else ignored, dtype=torch.bool)
-    return Objects(torch.tensor(boxes).view(-1, 4).float(), labels, ignored)
+    return GroundTruth(torch.tensor(boxes).view(-1, 4).float(), labels, ignored)
 
 
 def random_images(seed, images=8, integers=True, ties=False, most=8, largest=200):
@@ -53,12 +55,21 @@ def random_images(seed, images=8, integers=True, ties=False, most=8, largest=200
         boxes = np.concatenate([corner, corner + size], axis=1)
         labels = generator.integers(1, 4, count)
 
-        copied = generator.integers(0, max(count, 1), generator.integers(0, 3 * most) if count else 0)
-        shifted = boxes[copied] + generator.normal(0, 0.08, (len(copied), 4)) * np.tile(size[copied], 2)
-        low, high = np.minimum(shifted[:, :2], shifted[:, 2:]), np.maximum(shifted[:, :2], shifted[:, 2:]) + 1
+        copied = generator.integers(
+            0, max(count, 1), generator.integers(0, 3 * most) if count else 0
+        )
+        shifted = boxes[copied] + generator.normal(0, 0.08, (len(copied), 4)) * np.tile(
+            size[copied], 2
+        )
+        low, high = (
+            np.minimum(shifted[:, :2], shifted[:, 2:]),
+            np.maximum(shifted[:, :2], shifted[:, 2:]) + 1,
+        )
         shifted = np.concatenate([low, high], axis=1)
-        relabelled = np.where(
-            generator.random(len(copied)) < 0.8, labels[copied], generator.integers(1, 5, len(copied))
+        relabeled = np.where(
+            generator.random(len(copied)) < 0.8,
+            labels[copied],
+            generator.integers(1, 5, len(copied)),
         )
         scores = generator.random(len(copied))
         if integers:
@@ -66,7 +77,7 @@ def random_images(seed, images=8, integers=True, ties=False, most=8, largest=200
             shifted = np.round(shifted)
         if ties:
             scores = np.round(scores, 1)
-        found.append(detections(shifted, scores, relabelled))
+        found.append(detections(shifted, scores, relabeled))
         real.append(objects(boxes, labels, generator.random(count) < 0.2))
     return found, real
 
@@ -103,7 +114,9 @@ def test_eleven_points_count_a_recall_of_exactly_3_of_10(found):
 
 
 def test_an_unknown_method_is_an_error():
-    with pytest.raises(ValueError, match="method: expected 'area', '11-point' or 'coco', got '11 point'"):
+    with pytest.raises(
+        ValueError, match="method: expected 'area', '11-point' or 'coco', got '11 point'"
+    ):
         average_precision(np.ones(1), np.ones(1), "11 point")
 
 
@@ -114,8 +127,14 @@ def voc_oracle(found, real, label, method):
     """The rule of VOC's development kit, one detection after another, best first, over all images."""
     queue, used, total = [], set(), 0
     for i, (f, r) in enumerate(zip(found, real)):
-        queue += [(-s, i, b) for b, s, c in zip(f.boxes.tolist(), f.scores.tolist(), f.labels.tolist()) if c == label]
-        total += sum(c == label and not ignored for c, ignored in zip(r.labels.tolist(), r.ignored.tolist()))
+        queue += [
+            (-s, i, b)
+            for b, s, c in zip(f.boxes.tolist(), f.scores.tolist(), f.labels.tolist())
+            if c == label
+        ]
+        total += sum(
+            c == label and not ignored for c, ignored in zip(r.labels.tolist(), r.ignored.tolist())
+        )
     if total == 0:
         return math.nan
     hits, misses, curve = 0, 0, []
@@ -135,7 +154,10 @@ def voc_oracle(found, real, label, method):
             used.add((i, best))
         curve.append((hits, hits / (hits + misses)))
     if method == "11-point":
-        return sum(max([p for h, p in curve if 10 * h >= k * total], default=0) for k in range(11)) / 11
+        return (
+            sum(max([p for h, p in curve if 10 * h >= k * total], default=0) for k in range(11))
+            / 11
+        )
     return sum(max([p for h, p in curve if h >= n], default=0) for n in range(1, total + 1)) / total
 
 
@@ -171,7 +193,9 @@ def test_a_difficult_object_counts_neither_found_nor_missed():
 
 @pytest.mark.parametrize("width, hit", [(5, 1), (4.9, 0)])
 def test_an_overlap_of_exactly_a_half_is_a_hit(width, hit):
-    assert match_voc(detections([[0, 0, width, 10]], [0.9]), objects([[0, 0, 10, 10]])).tolist() == [hit]
+    assert match_voc(
+        detections([[0, 0, width, 10]], [0.9]), objects([[0, 0, 10, 10]])
+    ).tolist() == [hit]
 
 
 def test_the_order_of_detections_and_images_does_not_matter():
@@ -195,10 +219,22 @@ def pycocotools_metrics(found, real, classes):
     for i, r in enumerate(real):
         for box, label, crowd in zip(r.boxes.tolist(), r.labels.tolist(), r.ignored.tolist()):
             x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
-            annotation = {"bbox": [x, y, w, h], "area": w * h, "category_id": label, "iscrowd": int(crowd)}
-            data["annotations"].append({**annotation, "image_id": i, "id": len(data["annotations"]) + 1})
+            annotation = {
+                "bbox": [x, y, w, h],
+                "area": w * h,
+                "category_id": label,
+                "iscrowd": int(crowd),
+            }
+            data["annotations"].append(
+                {**annotation, "image_id": i, "id": len(data["annotations"]) + 1}
+            )
     results = [
-        {"image_id": i, "category_id": c, "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]], "score": s}
+        {
+            "image_id": i,
+            "category_id": c,
+            "bbox": [b[0], b[1], b[2] - b[0], b[3] - b[1]],
+            "score": s,
+        }
         for i, f in enumerate(found)
         for b, s, c in zip(f.boxes.tolist(), f.scores.tolist(), f.labels.tolist())
     ]
@@ -211,7 +247,10 @@ def pycocotools_metrics(found, real, classes):
         evaluation.accumulate()
         evaluation.summarize()
     return dict(
-        zip(("AP", "AP50", "AP75", "APs", "APm", "APl"), np.where(evaluation.stats < 0, np.nan, evaluation.stats))
+        zip(
+            ("AP", "AP50", "AP75", "APs", "APm", "APl"),
+            np.where(evaluation.stats < 0, np.nan, evaluation.stats),
+        )
     )
 
 
@@ -238,7 +277,11 @@ def test_more_than_100_detections_of_one_class_in_one_image_equal_pycocotools():
 def test_objects_at_the_very_bounds_of_small_medium_and_large_equal_pycocotools():
     sides = [31, 32, 33, 95, 96, 97]
     boxes = [[200.0 * i, 0, 200.0 * i + s, s] for i, s in enumerate(sides)]
-    found = [detections([[x0, y0, x1 + 1, y1] for x0, y0, x1, y1 in boxes], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4])]
+    found = [
+        detections(
+            [[x0, y0, x1 + 1, y1] for x0, y0, x1, y1 in boxes], [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+        )
+    ]
     check_against_pycocotools(found, [objects(boxes)], classes=1)
 
 
@@ -252,7 +295,9 @@ def test_an_object_larger_than_small_by_less_than_float32_can_say_equals_pycocot
 def test_of_two_objects_overlapped_alike_the_last_is_taken_as_in_pycocotools():
     """The first detection may take either; the second fits only the first object."""
     real = [objects([[0, 0, 10, 9], [0, 1, 10, 10]])]
-    check_against_pycocotools([detections([[0, 0, 10, 10], [0, 0, 10, 8]], [0.9, 0.8])], real, classes=1)
+    check_against_pycocotools(
+        [detections([[0, 0, 10, 10], [0, 0, 10, 8]], [0.9, 0.8])], real, classes=1
+    )
 
 
 def test_several_detections_may_lie_in_one_crowd():
@@ -262,7 +307,10 @@ def test_several_detections_may_lie_in_one_crowd():
 
 
 def test_a_data_set_without_objects_or_without_detections():
-    assert all(math.isnan(v) for v in coco_metrics([detections([[0, 0, 5, 5]], [0.9])], [objects()], 1).values())
+    assert all(
+        math.isnan(v)
+        for v in coco_metrics([detections([[0, 0, 5, 5]], [0.9])], [objects()], 1).values()
+    )
     ours = coco_metrics([detections()], [objects([[0, 0, 5, 5]])], 1)
     assert (ours["AP"], ours["APs"]) == (0, 0)
     assert math.isnan(ours["APl"])
@@ -273,7 +321,9 @@ def test_a_data_set_without_objects_or_without_detections():
 
 def test_bug_absent_classes_counted_as_ap_0_sgrvinod_55():
     box = [0, 0, 10, 10]
-    found = [detections([box, [20, 20, 30, 30]], [0.9, 0.8], [1, 4])]  # even if the absent one was "detected"
+    found = [
+        detections([box, [20, 20, 30, 30]], [0.9, 0.8], [1, 4])
+    ]  # even if the absent one was "detected"
     evaluation = evaluate(found, [objects([box], [1])], CLASSES, coco=True)
     assert evaluation.per_class["disc"] == 1
     assert all(math.isnan(evaluation.per_class[name]) for name in CLASSES[1:])
@@ -290,7 +340,9 @@ def test_a_class_whose_objects_are_all_difficult_is_absent():
 
 def test_a_class_that_occurs_but_is_never_detected_has_ap_0():
     box = [0, 0, 10, 10]
-    evaluation = evaluate([detections([box], [0.9], [1])], [objects([box, box], [1, 2])], ["disc", "square"])
+    evaluation = evaluate(
+        [detections([box], [0.9], [1])], [objects([box, box], [1, 2])], ["disc", "square"]
+    )
     assert evaluation.per_class == {"disc": 1, "square": 0}
     assert evaluation.map50 == 0.5
 
@@ -298,14 +350,20 @@ def test_a_class_that_occurs_but_is_never_detected_has_ap_0():
 def test_coco_figures_only_if_asked_for():
     found, real = random_images(seed=0)
     assert evaluate(found, real, CLASSES).coco == {}
-    assert evaluate(found, real, CLASSES, coco=True).coco == pytest.approx(coco_metrics(found, real, 4), nan_ok=True)
+    assert evaluate(found, real, CLASSES, coco=True).coco == pytest.approx(
+        coco_metrics(found, real, 4), nan_ok=True
+    )
 
 
 def test_the_table_has_a_line_for_each_class_and_mean():
     found, real = random_images(seed=0)
     evaluation = evaluate(found, real, CLASSES, coco=True)
     lines = evaluation.table().splitlines()
-    assert [line.rsplit(maxsplit=1)[0].strip() for line in lines] == [*CLASSES, "mAP@0.5", *evaluation.coco]
+    assert [line.rsplit(maxsplit=1)[0].strip() for line in lines] == [
+        *CLASSES,
+        "mAP@0.5",
+        *evaluation.coco,
+    ]
     assert lines[0].endswith(f"{evaluation.per_class['disc']:.4f}")
     assert lines[3].endswith("absent")
 
@@ -324,7 +382,7 @@ class Noise(torch.utils.data.Dataset):
 
 
 def test_a_samples_objects_are_in_pixels_and_the_difficult_ones_ignored():
-    real = metrics.objects(Noise()[0])
+    real = metrics.ground_truth(Noise()[0])
     torch.testing.assert_close(real.boxes, torch.tensor([[10.0, 10, 50, 35], [40, 20, 90, 45]]))
     assert real.labels.tolist() == [1, 2]
     assert real.ignored.tolist() == [False, True]
@@ -335,26 +393,47 @@ def test_measure_is_detect_and_evaluate_whatever_the_batch_size(batch_size):
     torch.manual_seed(0)
     model, data = SSD(LITE, ["disc", "square"]), Noise()
     found = [detect(model, [data[i].image])[0] for i in range(len(data))]
-    expected = evaluate(found, [metrics.objects(data[i]) for i in range(len(data))], model.classes)
-    measured = measure(model, data, batch_size)
+    expected = evaluate(
+        found, [metrics.ground_truth(data[i]) for i in range(len(data))], model.classes
+    )
+    measured = evaluate_model(model, data, batch_size)
     assert measured.per_class == pytest.approx(expected.per_class, nan_ok=True, abs=1e-6)
     assert (measured.images, measured.objects) == (5, 5)
 
 
-GOOD = {"found": [detections([[0, 0, 1, 1]], [0.5])], "real": [objects([[0, 0, 1, 1]])], "classes": ["disc"]}
+GOOD = {
+    "found": [detections([[0, 0, 1, 1]], [0.5])],
+    "real": [objects([[0, 0, 1, 1]])],
+    "classes": ["disc"],
+}
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
         ({"found": []}, "found and real: expected one entry for each image in both, got 0 and 1"),
-        ({"found": [detections([[0, 0, 1, 1]], [0.5], [0])]}, r"found\[0\].labels: expected 1..1 .* got 0..0"),
-        ({"found": [detections([[0, 0, 1, 1]], [0.5], [2])]}, r"found\[0\].labels: expected 1..1 .* got 2..2"),
-        ({"real": [objects([[0, 0, 1, 1]], [2])]}, r"real\[0\].labels: expected 1..1 for 1 classes .* got 2..2"),
+        (
+            {"found": [detections([[0, 0, 1, 1]], [0.5], [0])]},
+            r"found\[0\].labels: expected 1..1 .* got 0..0",
+        ),
+        (
+            {"found": [detections([[0, 0, 1, 1]], [0.5], [2])]},
+            r"found\[0\].labels: expected 1..1 .* got 2..2",
+        ),
+        (
+            {"real": [objects([[0, 0, 1, 1]], [2])]},
+            r"real\[0\].labels: expected 1..1 for 1 classes .* got 2..2",
+        ),
         ({"real": [objects([[0, 0, 1, 1]], [0])]}, r"real\[0\].labels: .* \(0 is background\)"),
         ({"real": [objects([[0, 0, 0, 1]])]}, r"real\[0\].boxes: 1 of 1 boxes have no area"),
-        ({"found": [detections([[0, 0, 1, 1]], [math.nan])]}, r"found\[0\]: boxes and scores must be finite"),
-        ({"found": [detections([[0, 0, 1, math.inf]], [0.5])]}, r"found\[0\]: boxes and scores must be finite"),
+        (
+            {"found": [detections([[0, 0, 1, 1]], [math.nan])]},
+            r"found\[0\]: boxes and scores must be finite",
+        ),
+        (
+            {"found": [detections([[0, 0, 1, math.inf]], [0.5])]},
+            r"found\[0\]: boxes and scores must be finite",
+        ),
     ],
 )
 def test_check_evaluation_names_what_is_wrong(change, message):

@@ -10,7 +10,9 @@ from tests.helpers import oracles
 def random_batch(generator, images=8, boxes=20):
     """Losses with many ties, and between no and very many positives."""
     losses = torch.randint(0, 6, (images, boxes), generator=generator).float()
-    share = torch.rand(images, 1, generator=generator) * torch.randint(0, 2, (images, 1), generator=generator)
+    share = torch.rand(images, 1, generator=generator) * torch.randint(
+        0, 2, (images, 1), generator=generator
+    )
     return losses, torch.rand(images, boxes, generator=generator) < share
 
 
@@ -19,7 +21,9 @@ def test_mining_equals_the_plain_loop_on_1000_images(ratio):
     generator = torch.Generator().manual_seed(ratio)
     for _ in range(125):
         losses, positive = random_batch(generator)
-        expected = [oracles.hard_negatives(x, p, ratio) for x, p in zip(losses.tolist(), positive.tolist())]
+        expected = [
+            oracles.hard_negatives(x, p, ratio) for x, p in zip(losses.tolist(), positive.tolist())
+        ]
         assert hard_negatives(losses, positive, ratio).tolist() == expected
 
 

@@ -8,14 +8,14 @@ from torch import nn
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
-from ssd_lite import default_boxes
 from ssd_lite import model as model_module
+from ssd_lite import spec as spec_module
 from ssd_lite.bases import L2Norm, LiteBase, VGG16Base
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.model import SSD, both_heads, per_box, resize
+from ssd_lite.model import SSD, flatten_head, fused_heads, resize
 from ssd_lite.spec import LITE, SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_VOC, SSDSpec
 
-SPECS = [value for value in vars(default_boxes).values() if isinstance(value, SSDSpec)]
+SPECS = [value for value in vars(spec_module).values() if isinstance(value, SSDSpec)]
 SIZE = LITE.image_size
 
 
@@ -56,20 +56,26 @@ class SaysItsDefaultBox(nn.Module):
 
 def test_one_mark_in_one_channel_at_one_cell_arrives_at_its_default_box():
     boxes, values, height, width = 4, 3, 5, 6
-    for k, value, row, column in [(0, 0, 0, 0), (1, 2, 0, 3), (2, 1, 4, 0), (3, 2, 4, 5), (0, 1, 2, 2)]:
+    for k, value, row, column in [
+        (0, 0, 0, 0),
+        (1, 2, 0, 3),
+        (2, 1, 4, 0),
+        (3, 2, 4, 5),
+        (0, 1, 2, 2),
+    ]:
         x = torch.zeros(2, boxes * values, height, width)
         x[1, k * values + value, row, column] = 1
         place = (row * width + column) * boxes + k
-        assert per_box(x, values).nonzero().tolist() == [[1, place, value]]
+        assert flatten_head(x, values).nonzero().tolist() == [[1, place, value]]
 
 
 def test_bug_the_heads_permute_and_view_in_the_wrong_order():
     """A bare view has the right shape and mixes the values of different cells: nothing fails, nothing learns."""
     x = torch.arange(2 * 3 * 4 * 4).view(1, 6, 4, 4).float()  # 2 boxes of 3 values, 4 × 4 cells
-    assert per_box(x, 3)[0, 0].tolist() == x[0, :3, 0, 0].tolist()
-    assert per_box(x, 3)[0, 1].tolist() == x[0, 3:, 0, 0].tolist()
-    assert per_box(x, 3)[0, 2].tolist() == x[0, :3, 0, 1].tolist()
-    assert not torch.equal(per_box(x, 3), x.view(1, 32, 3))
+    assert flatten_head(x, 3)[0, 0].tolist() == x[0, :3, 0, 0].tolist()
+    assert flatten_head(x, 3)[0, 1].tolist() == x[0, 3:, 0, 0].tolist()
+    assert flatten_head(x, 3)[0, 2].tolist() == x[0, :3, 0, 1].tolist()
+    assert not torch.equal(flatten_head(x, 3), x.view(1, 32, 3))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
@@ -77,14 +83,21 @@ def test_a_head_that_says_its_own_default_box_says_it_at_that_boxs_place(spec, m
     spec = replace(spec, clip_sizes=False)
     model = on_meta(spec, ["disc"])
     heads = iter([SaysItsDefaultBox(spec, level) for level in range(len(spec.maps))])
-    monkeypatch.setattr("ssd_lite.model.both_heads", lambda x, to_logits, to_offsets: (to_logits(x), next(heads)(x)))
+    monkeypatch.setattr(
+        "ssd_lite.model.fused_heads",
+        lambda x, to_logits, to_offsets: (to_logits(x), next(heads)(x)),
+    )
     offsets = model(torch.zeros(1, 3, spec.image_size, spec.image_size, device="meta"))[1]
     torch.testing.assert_close(offsets[0], make_default_boxes(spec))
 
 
 def test_both_heads_as_one_convolution_are_the_two_heads():
-    to_logits, to_offsets, x = nn.Conv2d(8, 12, 3, padding=1), nn.Conv2d(8, 16, 3, padding=1), torch.randn(2, 8, 5, 6)
-    for got, wanted in zip(both_heads(x, to_logits, to_offsets), (to_logits(x), to_offsets(x))):
+    to_logits, to_offsets, x = (
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.Conv2d(8, 16, 3, padding=1),
+        torch.randn(2, 8, 5, 6),
+    )
+    for got, wanted in zip(fused_heads(x, to_logits, to_offsets), (to_logits(x), to_offsets(x))):
         torch.testing.assert_close(got, wanted)
 
 
@@ -106,7 +119,9 @@ def test_every_map_has_the_size_that_the_spec_says(spec):
     assert [tuple(x.shape[2:]) for x in maps] == [(m, m) for m in spec.maps]
 
 
-@pytest.mark.parametrize("spec, count", [(SSD300_VOC, 8732), (SSD512_VOC, 24564)], ids=["SSD300", "SSD512"])
+@pytest.mark.parametrize(
+    "spec, count", [(SSD300_VOC, 8732), (SSD512_VOC, 24564)], ids=["SSD300", "SSD512"]
+)
 def test_output_shapes(spec, count):
     model = on_meta(spec, [f"class {i}" for i in range(20)])
     logits, offsets = model(torch.zeros(2, 3, spec.image_size, spec.image_size, device="meta"))
@@ -124,8 +139,12 @@ def test_with_torchvisions_weights_the_network_answers_as_torchvisions():
     ours = on_meta(SSD300_TORCHVISION, ["disc", "square"])
     weights = dict(theirs.named_parameters())
     norm = weights.pop("backbone.scale_weight")
-    rest = [name for name, _ in ours.named_parameters() if name != "base.norm.weight"]  # both in order of use
-    ours.load_state_dict({"base.norm.weight": norm, **dict(zip(rest, weights.values(), strict=True))}, assign=True)
+    rest = [
+        name for name, _ in ours.named_parameters() if name != "base.norm.weight"
+    ]  # both in order of use
+    ours.load_state_dict(
+        {"base.norm.weight": norm, **dict(zip(rest, weights.values(), strict=True))}, assign=True
+    )
 
     images = torch.randn(1, 3, 300, 300)
     with torch.inference_mode():
@@ -162,7 +181,7 @@ def test_bug_priors_on_the_wrong_device_or_rebuilt_at_every_call_amdegroot_20(mo
     assert {buffer.device.type for buffer in model.buffers()} == {"meta"}
 
 
-def test_default_boxes_and_colours_are_not_stored_with_the_weights():
+def test_default_boxes_and_colors_are_not_stored_with_the_weights():
     model = lite()
     assert {"default_boxes", "mean", "std"} == {name for name, _ in model.named_buffers()}
     assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
@@ -196,11 +215,13 @@ def test_l2norm_of_half_precision_does_not_overflow():
     """512 · 300² is above the largest float16, 65,504."""
     y = L2Norm(512)(torch.full((1, 512, 1, 1), 300, dtype=torch.float16))
     assert y.dtype == torch.float16
-    torch.testing.assert_close(y.float(), torch.full((1, 512, 1, 1), 20 / 512**0.5), rtol=1e-3, atol=0)
+    torch.testing.assert_close(
+        y.float(), torch.full((1, 512, 1, 1), 20 / 512**0.5), rtol=1e-3, atol=0
+    )
 
 
-def test_initial_scores_do_not_depend_on_the_neighbours_in_the_batch():
-    """Not even in training: the lite model normalises groups of channels, not batches."""
+def test_initial_scores_do_not_depend_on_the_neighbors_in_the_batch():
+    """Not even in training: the lite model normalizes groups of channels, not batches."""
     model = lite().train()
     images = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(model(images)[0][1:2], model(images[1:2])[0], rtol=1e-4, atol=1e-5)
@@ -213,7 +234,7 @@ def test_a_base_announces_its_channels(base, size):
     assert tuple(x.shape[1] for x in maps) == base.channels
 
 
-def test_vgg16s_first_map_is_normalised_and_the_second_comes_from_before_the_norm():
+def test_vgg16s_first_map_is_normalized_and_the_second_comes_from_before_the_norm():
     base = VGG16Base()
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
@@ -222,23 +243,28 @@ def test_vgg16s_first_map_is_normalised_and_the_second_comes_from_before_the_nor
         torch.testing.assert_close(second, base.fc7(base.conv4_3(images)))
 
 
-def test_preprocess_of_a_picture_of_the_right_size_only_normalises():
-    picture = torch.randint(0, 256, (3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def test_preprocess_of_a_picture_of_the_right_size_only_normalizes():
+    picture = torch.randint(
+        0, 256, (3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (LITE.mean, LITE.std))
     torch.testing.assert_close(lite().preprocess([picture])[0], (picture / 255 - mean) / std)
 
 
-def test_the_vgg_specs_normalise_to_grey_levels_minus_the_mean():
+def test_the_vgg_specs_normalize_to_gray_levels_minus_the_mean():
     """As the authors' weights expect them, but in the order red, green, blue."""
     picture = torch.full((3, 300, 300), 200, dtype=torch.uint8)
     model = SSD(replace(SSD300_VOC, base="lite"), ["disc"])
     expected = torch.tensor([200 - 123.0, 200 - 117, 200 - 104])
-    torch.testing.assert_close(model.preprocess([picture])[0, :, 150, 150], expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(
+        model.preprocess([picture])[0, :, 150, 150], expected, rtol=0, atol=1e-3
+    )
 
 
 def test_preprocess_makes_one_batch_of_pictures_of_any_size():
     pictures = [
-        torch.full((3, h, w), 10 * i, dtype=torch.uint8) for i, (h, w) in enumerate([(50, 200), (SIZE, SIZE), (1, 1)])
+        torch.full((3, h, w), 10 * i, dtype=torch.uint8)
+        for i, (h, w) in enumerate([(50, 200), (SIZE, SIZE), (1, 1)])
     ]
     batch = lite().preprocess(pictures)
     assert batch.shape == (3, 3, SIZE, SIZE)
@@ -246,9 +272,11 @@ def test_preprocess_makes_one_batch_of_pictures_of_any_size():
     assert lite().preprocess([]).shape == (0, 3, SIZE, SIZE)
 
 
-def test_normalise_takes_bytes_and_floats_of_0_to_255():
-    picture = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(lite().normalise(picture), lite().normalise(picture.float()))
+def test_normalize_takes_bytes_and_floats_of_0_to_255():
+    picture = torch.randint(
+        0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    assert torch.equal(lite().normalize(picture), lite().normalize(picture.float()))
 
 
 def test_resize_warps_whatever_the_shape():
@@ -262,16 +290,18 @@ def test_resize_warps_whatever_the_shape():
 
 
 @pytest.mark.parametrize("antialias", [True, False])
-def test_stripes_of_one_pixel_turn_grey_only_with_antialiasing(antialias):
+def test_stripes_of_one_pixel_turn_gray_only_with_antialiasing(antialias):
     stripes = torch.tensor([0.0, 255]).repeat(48).expand(1, 1, 96, 96)
-    grey = resize(stripes, 32, antialias)[..., 4:-4, 4:-4]
-    assert (grey.std() < 50) == antialias
+    gray = resize(stripes, 32, antialias)[..., 4:-4, 4:-4]
+    assert (gray.std() < 50) == antialias
 
 
 def test_preprocess_of_the_torchvision_spec_is_torchvisions_own():
     mean, std = ([*v] for v in (SSD300_TORCHVISION.mean, SSD300_TORCHVISION.std))
     theirs = GeneralizedRCNNTransform(300, 300, mean, std, size_divisible=1, fixed_size=(300, 300))
-    pictures = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in ((200, 333), (640, 427))]
+    pictures = [
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in ((200, 333), (640, 427))
+    ]
     model = on_meta(SSD300_TORCHVISION, ["disc"])
     model.mean, model.std = (torch.tensor(v).view(3, 1, 1) for v in (mean, std))
     expected = theirs([picture / 255 for picture in pictures])[0].tensors
@@ -280,7 +310,12 @@ def test_preprocess_of_the_torchvision_spec_is_torchvisions_own():
 
 @pytest.mark.parametrize(
     "wrong",
-    [torch.zeros(3, 8, 8), torch.zeros(1, 8, 8).byte(), torch.zeros(8, 8, 3).byte(), torch.zeros(1, 3, 8, 8).byte()],
+    [
+        torch.zeros(3, 8, 8),
+        torch.zeros(1, 8, 8).byte(),
+        torch.zeros(8, 8, 3).byte(),
+        torch.zeros(1, 3, 8, 8).byte(),
+    ],
 )
 def test_preprocess_names_the_picture_of_the_wrong_shape_or_type(wrong):
     good = torch.zeros(3, 8, 8, dtype=torch.uint8)
@@ -290,20 +325,25 @@ def test_preprocess_names_the_picture_of_the_wrong_shape_or_type(wrong):
 
 @pytest.mark.parametrize("shape", [(1, 3, 300, 300), (1, 3, SIZE, SIZE // 2), (1, 1, SIZE, SIZE)])
 def test_the_network_refuses_images_of_another_size_and_says_what_makes_them(shape):
-    with pytest.raises(ValueError, match=rf"images: LITE expects shape \(B, 3, {SIZE}, {SIZE}\), got .*preprocess"):
+    with pytest.raises(
+        ValueError, match=rf"images: LITE expects shape \(B, 3, {SIZE}, {SIZE}\), got .*preprocess"
+    ):
         undecorated(SSD.forward)(lite(), torch.zeros(shape))
 
 
 @pytest.mark.parametrize("classes", [[], (), "disc", "", 20, 0])
 def test_classes_must_be_a_list_of_names(classes):
-    with pytest.raises(ValueError, match="classes: expected a list or tuple of names, one or more, got"):
+    with pytest.raises(
+        ValueError, match="classes: expected a list or tuple of names, one or more, got"
+    ):
         undecorated(SSD.__init__)(SSD.__new__(SSD), LITE, classes)
 
 
 def test_a_spec_with_other_maps_than_the_networks_is_told_the_networks():
     wrong = replace(LITE, maps=(24, 12, 6, 3, 1, 1))
     with pytest.raises(
-        ValueError, match=r"LITE: its maps are said to have \(24, .*the network's have \(24, 12, 6, 3, 2, 1\)"
+        ValueError,
+        match=r"LITE: its maps are said to have \(24, .*the network's have \(24, 12, 6, 3, 2, 1\)",
     ):
         SSD(wrong, ["disc"])(torch.zeros(1, 3, SIZE, SIZE))
 

@@ -7,17 +7,17 @@ import pytest
 import torch
 import torchvision
 
-from ssd_lite import nms
+from ssd_lite import detection
 from ssd_lite.boxes import iou
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import detect, postprocess
 from ssd_lite.encoding import encode
 from ssd_lite.model import SSD
-from ssd_lite.nms import suppress, suppress_at_once, suppress_in_order
+from ssd_lite.nms import batched_nms, nms_parallel, nms_sequential
 from ssd_lite.spec import LITE
 from tests.helpers import oracles
 
-METHODS = [suppress_at_once, suppress_in_order]
+METHODS = [nms_parallel, nms_sequential]
 
 
 def random_sets(batches, images=4, boxes=24, seed=0):
@@ -25,8 +25,15 @@ def random_sets(batches, images=4, boxes=24, seed=0):
     generator = torch.Generator().manual_seed(seed)
     for _ in range(batches):
         labels = torch.randint(1, 4, (images, boxes), generator=generator)
-        labels[torch.arange(boxes) >= torch.randint(0, boxes + 1, (images, 1), generator=generator)] = 0
-        scores = torch.randint(1, 10, (images, boxes), generator=generator).sort(dim=1, descending=True).values / 10
+        labels[
+            torch.arange(boxes) >= torch.randint(0, boxes + 1, (images, 1), generator=generator)
+        ] = 0
+        scores = (
+            torch.randint(1, 10, (images, boxes), generator=generator)
+            .sort(dim=1, descending=True)
+            .values
+            / 10
+        )
         yield oracles.grid_boxes(generator, images, boxes), labels, scores
 
 
@@ -35,7 +42,9 @@ def test_suppression_equals_the_plain_greedy_loop_on_1000_images(method):
     for boxes, labels, _ in random_sets(250):
         keep = method(boxes, labels, 0.25)
         for i in range(len(boxes)):
-            assert keep[i].nonzero()[:, 0].tolist() == oracles.suppress(boxes[i].tolist(), labels[i].tolist(), 0.25)
+            assert keep[i].nonzero()[:, 0].tolist() == oracles.suppress(
+                boxes[i].tolist(), labels[i].tolist(), 0.25
+            )
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -44,7 +53,9 @@ def test_suppression_equals_torchvisions_on_1000_images_score_ties_included(meth
         keep = method(boxes, labels, 0.45)
         for i in range(len(boxes)):
             real = (labels[i] > 0).nonzero()[:, 0]
-            kept = torchvision.ops.batched_nms(boxes[i, real].double(), scores[i, real].double(), labels[i, real], 0.45)
+            kept = torchvision.ops.batched_nms(
+                boxes[i, real].double(), scores[i, real].double(), labels[i, real], 0.45
+            )
             assert set(keep[i].nonzero()[:, 0].tolist()) == set(real[kept].tolist())
 
 
@@ -55,12 +66,14 @@ def test_both_methods_agree_on_many_boxes_of_real_numbers():
         boxes = torch.cat([low, low + size * 0.3], dim=2)
         labels = torch.randint(1, 3, (3, 400), generator=generator)
         labels[1, 300:] = 0
-        assert torch.equal(suppress_at_once(boxes, labels, threshold), suppress_in_order(boxes, labels, threshold))
+        assert torch.equal(
+            nms_parallel(boxes, labels, threshold), nms_sequential(boxes, labels, threshold)
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_suppressed_box_suppresses_nobody(method):
-    """A chain of 40, each overlapping only its neighbours: every second one stays. It takes 40 rounds at once."""
+    """A chain of 40, each overlapping only its neighbors: every second one stays. It takes 40 rounds at once."""
     left = torch.arange(40.0) * 3
     boxes = torch.stack([left, torch.zeros(40), left + 8, torch.ones(40)], dim=1)
     overlap = iou(boxes, boxes)
@@ -71,7 +84,9 @@ def test_a_suppressed_box_suppresses_nobody(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_only_boxes_of_one_class_compete_and_padding_does_not(method):
     boxes = torch.tensor([[[0.0, 0, 1, 1]] * 5])
-    assert method(boxes, torch.tensor([[1, 2, 1, 0, 0]])).tolist() == [[True, True, False, False, False]]
+    assert method(boxes, torch.tensor([[1, 2, 1, 0, 0]])).tolist() == [
+        [True, True, False, False, False]
+    ]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -91,7 +106,7 @@ def test_one_wild_box_does_not_change_what_happens_to_the_others(method, size):
     assert keep[1].tolist() == [True, False]
 
 
-@pytest.mark.parametrize("method", [suppress_at_once, suppress_in_order])
+@pytest.mark.parametrize("method", [nms_parallel, nms_sequential])
 def test_a_nan_box_changes_nothing_for_the_others_of_its_batch(method):
     twins = [[0, 0, 1, 1], [0, 0, 1, 0.95]]
     for broken in ([torch.nan] * 4, [0, torch.nan, 1, 1]):
@@ -111,7 +126,7 @@ def test_nothing_in_nothing_out(method, shape):
 
 def test_suppress_is_one_of_the_two():
     for boxes, labels, _ in random_sets(5, seed=3):
-        assert torch.equal(suppress(boxes, labels, 0.45), suppress_at_once(boxes, labels, 0.45))
+        assert torch.equal(batched_nms(boxes, labels, 0.45), nms_parallel(boxes, labels, 0.45))
 
 
 # From raw predictions to detections. ------------------------------------------------------------------------------
@@ -130,32 +145,50 @@ def as_logits(probabilities):
     return torch.cat([1 - probabilities.sum(dim=1, keepdim=True), probabilities], dim=1).log()
 
 
-def postprocess_oracle(logits, offsets, defaults, score_threshold, iou_threshold, per_class, per_image):
+def postprocess_oracle(
+    logits, offsets, defaults, score_threshold, iou_threshold, per_class, per_image
+):
     """Of one image, with numbers in lists: a list of (score, label, box), best first."""
     boxes = [
-        oracles.corners([cx + 0.1 * dx * w, cy + 0.1 * dy * h, w * math.exp(0.2 * dw), h * math.exp(0.2 * dh)])
+        oracles.corners(
+            [cx + 0.1 * dx * w, cy + 0.1 * dy * h, w * math.exp(0.2 * dw), h * math.exp(0.2 * dh)]
+        )
         for (dx, dy, dw, dh), (cx, cy, w, h) in zip(offsets, defaults)
     ]
     found = []
     for label in range(1, len(logits[0])):
         scores = [math.exp(-oracles.cross_entropy(z, label)) for z in logits]
-        best = sorted((a for a, s in enumerate(scores) if s > score_threshold), key=lambda a: -scores[a])[:per_class]
+        best = sorted(
+            (a for a, s in enumerate(scores) if s > score_threshold), key=lambda a: -scores[a]
+        )[:per_class]
         kept = oracles.suppress([boxes[a] for a in best], [label] * len(best), iou_threshold)
         found += [(scores[best[i]], label, boxes[best[i]]) for i in kept]
     return sorted(found, key=lambda f: -f[0])[:per_image]
 
 
 def check_against_oracle(
-    logits, offsets, defaults, score_threshold=0.01, iou_threshold=0.45, per_class=400, per_image=200
+    logits,
+    offsets,
+    defaults,
+    score_threshold=0.01,
+    iou_threshold=0.45,
+    per_class=400,
+    per_image=200,
 ):
     options = (score_threshold, iou_threshold, per_class, per_image)
     boxes, scores, labels = postprocess(logits, offsets, defaults, LITE, *options)
     for i in range(len(logits)):
-        expected = postprocess_oracle(logits[i].tolist(), offsets[i].tolist(), defaults.tolist(), *options)
+        expected = postprocess_oracle(
+            logits[i].tolist(), offsets[i].tolist(), defaults.tolist(), *options
+        )
         n = int((labels[i] > 0).sum())
-        assert labels[i].tolist() == [label for _, label, _ in expected] + [0] * (labels.shape[1] - n)
+        assert labels[i].tolist() == [label for _, label, _ in expected] + [0] * (
+            labels.shape[1] - n
+        )
         torch.testing.assert_close(scores[i, :n], torch.tensor([s for s, _, _ in expected]))
-        torch.testing.assert_close(boxes[i, :n], torch.tensor([b for _, _, b in expected]).view(-1, 4))
+        torch.testing.assert_close(
+            boxes[i, :n], torch.tensor([b for _, _, b in expected]).view(-1, 4)
+        )
         assert (scores[i, n:] == 0).all()
     return labels
 
@@ -187,17 +220,23 @@ def test_postprocess_looks_further_when_the_best_candidates_are_all_the_same():
     jitter = torch.rand(copies, 4, generator=generator) * 0.01
     crowd = torch.tensor([0.5, 0.5, 0.4, 0.4]) + jitter
     column, row = torch.arange(apart) % 20, torch.arange(apart) // 20
-    lonely = torch.stack([column / 20, row / 20, torch.full((apart,), 0.02), torch.full((apart,), 0.02)], dim=1)
+    lonely = torch.stack(
+        [column / 20, row / 20, torch.full((apart,), 0.02), torch.full((apart,), 0.02)], dim=1
+    )
     probabilities = torch.full((copies + apart, 4), 0.001)
     for label in range(3):  # classes 1 to 3 see the crowd
-        probabilities[:copies, label] = 0.2 + (torch.randperm(copies, generator=generator) + label / 4) / 4000
+        probabilities[:copies, label] = (
+            0.2 + (torch.randperm(copies, generator=generator) + label / 4) / 4000
+        )
     probabilities[copies:, 3] = (
         0.05 + torch.randperm(apart, generator=generator) / 4000
     )  # class 4 the others, less surely
     surer = probabilities.clone()
     surer[copies:, 3] += 0.5
     logits = torch.stack([as_logits(probabilities), as_logits(surer)])
-    labels = check_against_oracle(logits, torch.zeros(2, copies + apart, 4), torch.cat([crowd, lonely]))
+    labels = check_against_oracle(
+        logits, torch.zeros(2, copies + apart, 4), torch.cat([crowd, lonely])
+    )
     assert sorted(labels[0, :3].tolist()) == [1, 2, 3]
     assert labels[0, 3:].tolist() == [4] * 197
     assert labels[1].tolist() == [4] * 200
@@ -205,7 +244,10 @@ def test_postprocess_looks_further_when_the_best_candidates_are_all_the_same():
 
 def test_images_with_many_with_few_and_with_no_detections_share_a_batch():
     logits, offsets, defaults = predictions(images=3, seed=5)
-    offsets[1], logits[1] = encode(torch.tensor([0.4, 0.4, 0.6, 0.6]).expand(80, 4), defaults), logits[1] * 0.1
+    offsets[1], logits[1] = (
+        encode(torch.tensor([0.4, 0.4, 0.6, 0.6]).expand(80, 4), defaults),
+        logits[1] * 0.1,
+    )
     logits[2, :, 0] = 50
     labels = check_against_oracle(logits, offsets, defaults, per_image=10)
     assert (labels > 0).sum(dim=1).tolist() == [10, 3, 0]
@@ -223,7 +265,9 @@ def test_nothing_above_the_threshold_gives_nothing():
 @pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.01, 0.3, 0.999, 1.0, 2.0])
 @pytest.mark.parametrize("lead", [0, 4, 8, 12, 50])  # of background: many candidates, few, none
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_boxes_that_cannot_reach_the_threshold_are_left_out_without_a_trace(threshold, lead, dtype, monkeypatch):
+def test_boxes_that_cannot_reach_the_threshold_are_left_out_without_a_trace(
+    threshold, lead, dtype, monkeypatch
+):
     generator = torch.Generator().manual_seed(lead)
     defaults = make_default_boxes(LITE)
     logits = 3 * torch.randn(3, len(defaults), 6, generator=generator)
@@ -232,13 +276,18 @@ def test_boxes_that_cannot_reach_the_threshold_are_left_out_without_a_trace(thre
     offsets = torch.randn(3, len(defaults), 4, generator=generator)
     inputs = (logits.to(dtype), offsets, defaults, LITE, threshold)
     fewer = postprocess(*inputs)
-    monkeypatch.setattr(nms, "without_background", lambda logits, boxes, threshold: (logits, boxes))
+    monkeypatch.setattr(
+        detection, "drop_sure_background", lambda logits, boxes, threshold: (logits, boxes)
+    )
     for ours, plain in zip(fewer, postprocess(*inputs)):
         missing = plain.shape[1] - ours.shape[1]  # padding
         padding = (0, 0, 0, missing) if plain.dim() == 3 else (0, missing)
         real = (slice(None), slice(None), None) if plain.dim() == 3 else slice(None)
         kept = torch.nn.functional.pad(fewer[2], (0, missing))[real] > 0
-        assert torch.equal(torch.where(kept, torch.nn.functional.pad(ours, padding), 0), torch.where(kept, plain, 0))
+        assert torch.equal(
+            torch.where(kept, torch.nn.functional.pad(ours, padding), 0),
+            torch.where(kept, plain, 0),
+        )
 
 
 def test_few_boxes_are_looked_at_where_background_is_sure():
@@ -246,7 +295,7 @@ def test_few_boxes_are_looked_at_where_background_is_sure():
     logits[:, :, 0] = 20
     logits[0, [7, 3, 50], 2] = 19
     boxes = torch.arange(800.0).view(2, 100, 4)
-    few, theirs = nms.without_background(logits, boxes, 0.01)
+    few, theirs = detection.drop_sure_background(logits, boxes, 0.01)
     assert few.shape == (2, 3, 4)
     assert torch.equal(theirs[0], boxes[0, [3, 7, 50]])
 
@@ -288,7 +337,10 @@ def test_boxes_are_cut_at_the_edge_before_nms_only_if_the_spec_says_so():
 
 
 def test_growth_is_capped_if_the_spec_says_so():
-    logits, defaults = as_logits(torch.tensor([[0.9]]))[None], torch.tensor([[0.5, 0.5, 0.01, 0.01]])
+    logits, defaults = (
+        as_logits(torch.tensor([[0.9]]))[None],
+        torch.tensor([[0.5, 0.5, 0.01, 0.01]]),
+    )
     offsets = torch.tensor([[[0.0, 0, 25, 25]]])  # e⁵ ≈ 148 times as large
     for spec, growth in ((LITE, math.exp(5)), (replace(LITE, max_log_size=math.log(2)), 2)):
         box = postprocess(logits, offsets, defaults, spec)[0][0, 0]
@@ -313,7 +365,9 @@ def lite():
 
 def pictures(*sizes):
     generator = torch.Generator().manual_seed(0)
-    return [torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator) for size in sizes]
+    return [
+        torch.randint(0, 256, (3, *size), dtype=torch.uint8, generator=generator) for size in sizes
+    ]
 
 
 def sees(model, label, place):
@@ -322,15 +376,25 @@ def sees(model, label, place):
     logits = torch.zeros(*shape, len(model.classes) + 1)
     logits[..., 0] = 50
     logits[0, place, label] = 90
-    model.forward = lambda images: (logits.expand(len(images), -1, -1), torch.zeros(len(images), *shape[1:], 4))
+    model.forward = lambda images: (
+        logits.expand(len(images), -1, -1),
+        torch.zeros(len(images), *shape[1:], 4),
+    )
     return model
 
 
 def test_boxes_are_in_pixels_of_the_picture_that_came_in():
     model = sees(lite(), label=2, place=100)
     cx, cy, w, h = model.default_boxes[100].tolist()
-    for found, (height, width) in zip(detect(model, pictures((60, 200), (300, 128))), [(60, 200), (300, 128)]):
-        expected = [(cx - w / 2) * width, (cy - h / 2) * height, (cx + w / 2) * width, (cy + h / 2) * height]
+    for found, (height, width) in zip(
+        detect(model, pictures((60, 200), (300, 128))), [(60, 200), (300, 128)]
+    ):
+        expected = [
+            (cx - w / 2) * width,
+            (cy - h / 2) * height,
+            (cx + w / 2) * width,
+            (cy + h / 2) * height,
+        ]
         assert found.boxes[0].tolist() == pytest.approx(expected, abs=1e-3)
         assert found.labels.tolist() == [2]
         assert found.scores[0].item() == pytest.approx(1)

@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.ops import box_iou
 
-from ssd_lite import nms
-from ssd_lite.augment import NOISE, augment_batch, mirror_batch
+from ssd_lite import detection, nms
+from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch
 from ssd_lite.boxes import cxcywh_to_xyxy
 from ssd_lite.data import Batch, collate
 from ssd_lite.default_boxes import make_default_boxes
@@ -22,7 +22,7 @@ from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.recipe import Recipe, make_optimiser
+from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, SSD300_VOC
 from ssd_lite.train import train_step
@@ -82,7 +82,9 @@ def theirs(classes):
 def their_targets_and_loss(batch, logits, offsets):
     """As in the second half of their ``forward`` in training."""
     model, anchors = theirs(logits.shape[2]), cxcywh_to_xyxy(DEFAULTS) * 300
-    targets = [{"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(batch.boxes, batch.labels)]
+    targets = [
+        {"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(batch.boxes, batch.labels)
+    ]
     matched = [model.proposal_matcher(box_iou(target["boxes"], anchors)) for target in targets]
     outputs = {"cls_logits": logits, "bbox_regression": offsets}
     return model.compute_loss(targets, outputs, [anchors] * len(targets), matched)
@@ -111,24 +113,33 @@ def test_the_targets_and_the_loss_of_both_are_about_the_same_thing():
 @pytest.mark.parametrize("varied", ["paper", "mirror"])
 def test_augmentation_runs_as_many_operators_for_32_images_as_for_one(varied):
     def augment(images):
-        batch, noise = scene(images), torch.rand(images, NOISE, generator=torch.Generator().manual_seed(0))
+        batch, noise = (
+            scene(images),
+            torch.rand(images, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
+        )
         inputs = (batch.images.float(), batch.boxes, batch.labels, noise)
-        return augment_batch(*inputs, torch.zeros(3, 1, 1), 300) if varied == "paper" else mirror_batch(*inputs)
+        return (
+            augment_batch(*inputs, torch.zeros(3, 1, 1), 300)
+            if varied == "paper"
+            else mirror_batch(*inputs)
+        )
 
     assert operators(augment, 32) == operators(augment, 1) < 400
 
 
 @pytest.mark.parametrize("varied", ["paper", "mirror", "none"])
 def test_a_whole_training_step_runs_as_many_operators_for_32_images_as_for_one(varied):
-    """Augmentation, network, matching, loss, backward pass and optimiser."""
+    """Augmentation, network, matching, loss, backward pass and optimizer."""
     torch.manual_seed(0)
     counts = []
     for images in (1, 32):
         model = SSD(LITE, Shapes.classes)
-        recipe = Recipe(steps=10, batch_size=images, optimiser="adamw", augment=varied)
-        optimiser, batch = make_optimiser(model, recipe), scene(images, LITE.image_size)
-        train_step(model, model, optimiser, batch, 0, recipe)  # the first makes the optimiser's state
-        counts.append(operators(train_step, model, model, optimiser, batch, 1, recipe))
+        recipe = Recipe(steps=10, batch_size=images, optimizer="adamw", augment=varied)
+        optimizer, batch = make_optimizer(model, recipe), scene(images, LITE.image_size)
+        train_step(
+            model, model, optimizer, batch, 0, recipe
+        )  # the first makes the optimizer's state
+        counts.append(operators(train_step, model, model, optimizer, batch, 1, recipe))
     assert counts[0] == counts[1]
 
 
@@ -139,7 +150,9 @@ def test_more_padding_means_no_more_operators():
         torch.nn.functional.pad(batch.boxes, (0, 0, 0, 40)),
         torch.nn.functional.pad(batch.labels, (0, 40)),
     )
-    assert operators(targets_and_loss, padded, *inputs) == operators(targets_and_loss, batch, *inputs)
+    assert operators(targets_and_loss, padded, *inputs) == operators(
+        targets_and_loss, batch, *inputs
+    )
 
 
 def post_processed(images, classes):
@@ -149,13 +162,18 @@ def post_processed(images, classes):
 
 def post_processed_by_torchvision(images, classes):
     logits, offsets = predictions(images, classes)
-    outputs, anchors = {"cls_logits": logits, "bbox_regression": offsets}, [cxcywh_to_xyxy(DEFAULTS) * 300] * images
-    return operators(theirs(classes).postprocess_detections, outputs, anchors, [(300, 300)] * images)
+    outputs, anchors = (
+        {"cls_logits": logits, "bbox_regression": offsets},
+        [cxcywh_to_xyxy(DEFAULTS) * 300] * images,
+    )
+    return operators(
+        theirs(classes).postprocess_detections, outputs, anchors, [(300, 300)] * images
+    )
 
 
 def test_post_processing_on_a_gpu_grows_neither_with_images_nor_with_classes(monkeypatch):
     """Its method of suppression, run here on a CPU; eight rounds are enough for these predictions."""
-    monkeypatch.setattr(nms, "suppress", nms.suppress_at_once)
+    monkeypatch.setattr(detection, "batched_nms", nms.nms_parallel)
     one = post_processed(1, 21)
     assert post_processed(8, 21) == post_processed(1, 91) == one
     assert 2 * one < post_processed_by_torchvision(1, 21)

@@ -13,7 +13,18 @@ STEPS = 15
 
 
 def train(*arguments, data):
-    return ["train", "--data", data, "--steps", STEPS, "--batch-size", 4, "--device", "cpu", *arguments]
+    return [
+        "train",
+        "--data",
+        data,
+        "--steps",
+        STEPS,
+        "--batch-size",
+        4,
+        "--device",
+        "cpu",
+        *arguments,
+    ]
 
 
 def newest(folder):
@@ -40,7 +51,10 @@ def killed(arguments, folder, cwd, rng):
 
 def numbers(folder):
     """The log's rows, without how fast they were made."""
-    return [{name: v for name, v in row.items() if name != "images_per_second"} for row in read_log(folder / "log.csv")]
+    return [
+        {name: v for name, v in row.items() if name != "images_per_second"}
+        for row in read_log(folder / "log.csv")
+    ]
 
 
 def test_a_run_killed_again_and_again_ends_like_one_left_alone(tmp_path):
@@ -50,7 +64,11 @@ def test_a_run_killed_again_and_again_ends_like_one_left_alone(tmp_path):
 
     codes = [killed(train("--out", "torn", data=data), tmp_path / "torn", tmp_path, rng)]
     for _ in range(2):
-        codes.append(killed(["train", "--resume", "torn", "--device", "cpu"], tmp_path / "torn", tmp_path, rng))
+        codes.append(
+            killed(
+                ["train", "--resume", "torn", "--device", "cpu"], tmp_path / "torn", tmp_path, rng
+            )
+        )
     assert codes.count(-9) >= 2, "the others had ended by themselves"
     code, _, errors = run("train", "--resume", "torn", "--device", "cpu", cwd=tmp_path)
     assert code == 0, errors

@@ -7,13 +7,22 @@ import pytest
 import torch
 from torchvision.models.detection import SSD300_VGG16_Weights, ssd300_vgg16
 
-from ssd_lite.checkpoint import load
+from ssd_lite.checkpoint import load_model
 from ssd_lite.detection import Detections, detect
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE, SSD300_VOC, SSD512_VOC
 from ssd_lite.torchvision_weights import from_torchvision, to_torchvision
 
-SIZES = [(300, 300), (200, 333), (640, 427), (480, 640), (97, 51), (300, 500), (31, 280), (375, 250)]
+SIZES = [
+    (300, 300),
+    (200, 333),
+    (640, 427),
+    (480, 640),
+    (97, 51),
+    (300, 500),
+    (31, 280),
+    (375, 250),
+]
 CLASSES = 91  # with background
 
 
@@ -27,7 +36,9 @@ def models():
             module.weight.data /= 2  # logits of ordinary size
             torch.nn.init.normal_(module.bias, std=0.1)
     ours = from_torchvision(theirs.state_dict())
-    return [model.to(memory_format=torch.channels_last) for model in (theirs, ours)]  # which is faster
+    return [
+        model.to(memory_format=torch.channels_last) for model in (theirs, ours)
+    ]  # which is faster
 
 
 @cache
@@ -36,7 +47,9 @@ def pictures():
     generator, images = torch.Generator().manual_seed(0), []
     for size in SIZES:
         coarse = 255 * torch.rand(1, 3, 6, 6, generator=generator)
-        images.append(torch.nn.functional.interpolate(coarse, size, mode="bicubic")[0].clamp(0, 255).byte())
+        images.append(
+            torch.nn.functional.interpolate(coarse, size, mode="bicubic")[0].clamp(0, 255).byte()
+        )
     return images
 
 
@@ -108,7 +121,9 @@ def test_detections_are_torchvisions(factor, background, monkeypatch):
     At most 200 are kept, so a tie at the 200th place may be broken in either way: only there may the sets differ.
     """
     theirs, ours = only_heads(monkeypatch)
-    with other_logits((*theirs.head.classification_head.module_list, *ours.logits), factor, background):
+    with other_logits(
+        (*theirs.head.classification_head.module_list, *ours.logits), factor, background
+    ):
         expected = [Detections(**found) for found in theirs([image / 255 for image in pictures()])]
         answers = detect(ours, pictures())
     for a, b in zip(expected, answers, strict=True):
@@ -128,8 +143,10 @@ def test_a_state_dict_there_and_back_is_the_same():
 def test_load_reads_a_state_dict_from_a_file(tmp_path):
     theirs, ours = models()
     torch.save(theirs.state_dict(), tmp_path / "ssd300.pth")
-    found = load(tmp_path / "ssd300.pth")
-    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), ours.parameters(), strict=True))
+    found = load_model(tmp_path / "ssd300.pth")
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.parameters(), ours.parameters(), strict=True)
+    )
     assert found.classes == tuple(str(i) for i in range(1, 91))
     assert not found.training
 
@@ -138,21 +155,25 @@ def test_load_coco_takes_torchvisions_download_and_its_class_names(monkeypatch):
     asked, theirs = [], models()[0].state_dict()
     download = lambda self, **options: asked.append((self, options)) or theirs  # noqa: E731
     monkeypatch.setattr(SSD300_VGG16_Weights, "get_state_dict", download)
-    model = load("coco")
+    model = load_model("coco")
     assert asked == [(SSD300_VGG16_Weights.COCO_V1, {"check_hash": True})]
     assert len(model.classes) == 90
     assert model.classes[:3] == ("person", "bicycle", "car")
 
 
 def test_a_state_dict_with_other_classes_than_were_named_is_refused():
-    with pytest.raises(ValueError, match="state_dict: not torchvision's ssd300_vgg16 for 2 classes"):
+    with pytest.raises(
+        ValueError, match="state_dict: not torchvision's ssd300_vgg16 for 2 classes"
+    ):
         from_torchvision(models()[0].state_dict(), ["disc", "square"])
 
 
 def test_a_state_dict_with_a_weight_too_few_is_refused():
     state = models()[0].state_dict()
     del state["backbone.extra.2.0.weight"]
-    with pytest.raises(ValueError, match=r"(?s)state_dict: not torchvision's ssd300_vgg16.*extras\.1\.0\.weight"):
+    with pytest.raises(
+        ValueError, match=r"(?s)state_dict: not torchvision's ssd300_vgg16.*extras\.1\.0\.weight"
+    ):
         from_torchvision(state)
 
 
@@ -160,7 +181,9 @@ def test_a_state_dict_with_a_weight_too_few_is_refused():
 def test_only_an_ssd300_goes_to_torchvision(spec):
     with torch.device("meta"):
         model = SSD(spec, ["disc"])
-    with pytest.raises(ValueError, match=f"model: {spec.name} is not an SSD300, and torchvision has no other"):
+    with pytest.raises(
+        ValueError, match=f"model: {spec.name} is not an SSD300, and torchvision has no other"
+    ):
         to_torchvision(model)
 
 

@@ -8,20 +8,23 @@ from pathlib import Path
 import pytest
 import torch
 
+from ssd_lite import recipe as recipe_module
 from ssd_lite import train
-from ssd_lite.augment import NOISE
-from ssd_lite.checkpoint import load, read, save
+from ssd_lite.augment import UNIFORMS_PER_IMAGE
+from ssd_lite.checkpoint import load_checkpoint, load_model, save_checkpoint
 from ssd_lite.data import collate
 from ssd_lite.distributed import choose_device, positives_per_process
 from ssd_lite.model import SSD
-from ssd_lite.recipe import LITE_RECIPE, PAPER, Recipe, learning_rate, make_optimiser
+from ssd_lite.recipe import LITE_RECIPE, PAPER, Recipe, learning_rate, make_optimizer
 from ssd_lite.runs import Log, read_log, resume, save_progress
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE
-from ssd_lite.train import fit, loader, noise_of, train_step, training_loss
+from ssd_lite.train import fit, loader, train_step, training_loss, uniforms_of_step
 from tests.helpers.scenes import weights
 
-SMALL = replace(LITE_RECIPE, steps=6, batch_size=4, evaluate_every=3, save_every=2, warmup=0, augment="paper")
+SMALL = replace(
+    LITE_RECIPE, steps=6, batch_size=4, evaluate_every=3, save_every=2, warmup=0, augment="paper"
+)
 
 
 def lite(seed=0, classes=Shapes.classes):
@@ -52,7 +55,7 @@ def same_weights(a, b):
     "name, value",
     [
         *(
-            ("optimiser", "adam"),
+            ("optimizer", "adam"),
             ("schedule", "linear"),
             ("augment", "all"),
             ("augment", "mirror+all"),
@@ -60,7 +63,13 @@ def same_weights(a, b):
             ("steps", 0),
             ("batch_size", -1),
         ),
-        *(("learning_rate", 0), ("learning_rate", math.nan), ("clip_norm", 0), ("save_every", 0), ("seed", -1)),
+        *(
+            ("learning_rate", 0),
+            ("learning_rate", math.nan),
+            ("clip_norm", 0),
+            ("save_every", 0),
+            ("seed", -1),
+        ),
         *(("evaluate_every", 0),),
     ],
 )
@@ -72,7 +81,12 @@ def test_a_recipe_names_what_is_wrong_with_it(name, value):
 def test_the_papers_recipe_is_the_papers():
     rates = [learning_rate(step, PAPER) for step in (0, 79_999, 80_000, 99_999, 100_000, 119_999)]
     assert rates == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5])
-    assert (PAPER.batch_size, PAPER.momentum, PAPER.weight_decay, PAPER.optimiser) == (32, 0.9, 5e-4, "sgd")
+    assert (PAPER.batch_size, PAPER.momentum, PAPER.weight_decay, PAPER.optimizer) == (
+        32,
+        0.9,
+        5e-4,
+        "sgd",
+    )
     assert (PAPER.threshold, PAPER.negative_ratio, PAPER.warmup) == (0.5, 3, 0)
 
 
@@ -84,12 +98,14 @@ def test_the_cosine_schedule_goes_down_to_0():
 
 def test_the_warm_up_climbs_from_0_and_is_over_after_its_steps():
     recipe = Recipe(steps=1000, warmup=10, learning_rate=1.0)
-    assert [learning_rate(step, recipe) for step in (0, 4, 9, 10, 500)] == pytest.approx([0.1, 0.5, 1, 1, 1])
+    assert [learning_rate(step, recipe) for step in (0, 4, 9, 10, 500)] == pytest.approx(
+        [0.1, 0.5, 1, 1, 1]
+    )
 
 
 def test_biases_and_norms_are_not_decayed():
     model = lite()
-    decayed, others = make_optimiser(model, replace(SMALL, weight_decay=0.3)).param_groups
+    decayed, others = make_optimizer(model, replace(SMALL, weight_decay=0.3)).param_groups
     assert (decayed["weight_decay"], others["weight_decay"]) == (0.3, 0)
     assert {id(p) for p in decayed["params"]} == {
         id(m.weight) for m in model.modules() if isinstance(m, torch.nn.Conv2d)
@@ -97,17 +113,17 @@ def test_biases_and_norms_are_not_decayed():
     assert len(decayed["params"]) + len(others["params"]) == len(list(model.parameters()))
 
 
-@pytest.mark.parametrize("optimiser, factor", [("sgd", 2), ("adamw", 1)])
-def test_biases_learn_twice_as_fast_with_sgd(optimiser, factor):
-    model, recipe = lite(), replace(SMALL, optimiser=optimiser, learning_rate=0.25)
-    groups = make_optimiser(model, recipe)
+@pytest.mark.parametrize("optimizer, factor", [("sgd", 2), ("adamw", 1)])
+def test_biases_learn_twice_as_fast_with_sgd(optimizer, factor):
+    model, recipe = lite(), replace(SMALL, optimizer=optimizer, learning_rate=0.25)
+    groups = make_optimizer(model, recipe)
     train_step(model, model, groups, batch(), 0, recipe)
     assert [group["lr"] for group in groups.param_groups] == [0.25, 0.25 * factor]
 
 
 def test_the_gradient_is_clipped_and_its_own_length_is_told():
     model, recipe = lite(), replace(SMALL, clip_norm=1e-3)
-    _, length = train_step(model, model, make_optimiser(model, recipe), batch(), 0, recipe)
+    _, length = train_step(model, model, make_optimizer(model, recipe), batch(), 0, recipe)
     left = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
     assert length > 0.01
     torch.testing.assert_close(left, torch.tensor(1e-3), rtol=1e-2, atol=0)
@@ -117,16 +133,27 @@ def test_the_gradient_is_clipped_and_its_own_length_is_told():
 
 
 def test_30_steps_on_one_batch_learn_it():
-    model, recipe = lite(), replace(SMALL, steps=60, augment="none", learning_rate=3e-3, schedule="multistep")
-    optimiser, scenes = make_optimiser(model, recipe), batch()
-    losses = [train_step(model, model, optimiser, scenes, step, recipe)[0].total.item() for step in range(30)]
+    model, recipe = (
+        lite(),
+        replace(SMALL, steps=60, augment="none", learning_rate=3e-3, schedule="multistep"),
+    )
+    optimizer, scenes = make_optimizer(model, recipe), batch()
+    losses = [
+        train_step(model, model, optimizer, scenes, step, recipe)[0].total.item()
+        for step in range(30)
+    ]
     assert losses[-1] < losses[0] / 3
 
 
 def test_the_loss_does_not_depend_on_how_objects_are_padded():
-    model, scenes, noise = lite(), batch(), torch.rand(4, NOISE, generator=torch.Generator().manual_seed(0))
+    model, scenes, noise = (
+        lite(),
+        batch(),
+        torch.rand(4, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
+    )
     padded = scenes._replace(
-        boxes=torch.nn.functional.pad(scenes.boxes, (0, 0, 0, 3)), labels=torch.nn.functional.pad(scenes.labels, (0, 3))
+        boxes=torch.nn.functional.pad(scenes.boxes, (0, 0, 0, 3)),
+        labels=torch.nn.functional.pad(scenes.labels, (0, 3)),
     )
     a, b = (training_loss(model, model, x, noise, SMALL) for x in (scenes, padded))
     torch.testing.assert_close(a.total, b.total)
@@ -136,31 +163,38 @@ def test_the_loss_does_not_depend_on_how_objects_are_padded():
 def test_pictures_without_objects_train_without_nan():
     scenes, model = batch(), lite()
     empty = scenes._replace(boxes=torch.zeros(4, 1, 4), labels=torch.zeros(4, 1, dtype=torch.int64))
-    loss, length = train_step(model, model, make_optimiser(model, SMALL), empty, 0, SMALL)
+    loss, length = train_step(model, model, make_optimizer(model, SMALL), empty, 0, SMALL)
     assert loss.total == 0
     assert length == 0
     assert all(p.isfinite().all() for p in model.parameters())
 
 
 def test_bf16_changes_the_loss_a_little_and_the_weights_stay_fp32():
-    model, scenes, noise = lite(), batch(), torch.rand(4, NOISE, generator=torch.Generator().manual_seed(0))
-    full, half = (training_loss(model, model, scenes, noise, replace(SMALL, precision=p)) for p in ("fp32", "bf16"))
+    model, scenes, noise = (
+        lite(),
+        batch(),
+        torch.rand(4, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
+    )
+    full, half = (
+        training_loss(model, model, scenes, noise, replace(SMALL, precision=p))
+        for p in ("fp32", "bf16")
+    )
     assert half.total.dtype == torch.float32
     assert 0 < (full.total - half.total).abs() < 0.05 * full.total
 
 
-def test_the_normaliser_counts_positives_and_is_never_0():
+def test_the_normalizer_counts_positives_and_is_never_0():
     assert positives_per_process(torch.tensor([[0, 2, 0], [1, 1, 0]])) == 3
     assert positives_per_process(torch.zeros(2, 3, dtype=torch.int64)) == 1
 
 
 def test_a_steps_noise_depends_on_seed_and_step_alone():
-    first = noise_of(3, SMALL)
+    first = uniforms_of_step(3, SMALL)
     torch.rand(5)
-    assert torch.equal(noise_of(3, SMALL), first)
-    assert first.shape == (4, NOISE)
-    assert not torch.equal(noise_of(4, SMALL), first)
-    assert not torch.equal(noise_of(3, replace(SMALL, seed=1)), first)
+    assert torch.equal(uniforms_of_step(3, SMALL), first)
+    assert first.shape == (4, UNIFORMS_PER_IMAGE)
+    assert not torch.equal(uniforms_of_step(4, SMALL), first)
+    assert not torch.equal(uniforms_of_step(3, replace(SMALL, seed=1)), first)
 
 
 def test_the_loader_begins_where_it_is_told():
@@ -190,11 +224,15 @@ def test_an_unknown_device_is_named(name):
 def test_a_device_that_is_not_there_is_named(name, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=f"device: '{name}' was asked for, but PyTorch finds none here; use cpu"):
+    with pytest.raises(
+        ValueError, match=f"device: '{name}' was asked for, but PyTorch finds none here; use cpu"
+    ):
         choose_device(name)
 
 
-@pytest.mark.parametrize("cuda, mps, best", [(True, True, "cuda:2"), (False, True, "mps"), (False, False, "cpu")])
+@pytest.mark.parametrize(
+    "cuda, mps, best", [(True, True, "cuda:2"), (False, True, "mps"), (False, False, "cpu")]
+)
 def test_the_best_device_there_is_and_each_processs_own_gpu(cuda, mps, best, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
@@ -239,12 +277,16 @@ def test_a_resumed_log_forgets_the_lines_after_its_step(tmp_path):
     assert read_log(path) == [ROWS[0], {"step": 40.0, "loss": 9.0}]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.skipif(
+    not Path("/dev/full").exists(), reason="only Linux has a device that is always full"
+)
 def test_a_full_disk_is_told_with_the_logs_name(tmp_path):
     log = Log(tmp_path / "log.csv", 0)
     (tmp_path / "log.csv").unlink()
     (tmp_path / "log.csv").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=r"log\.csv: cannot be written \(No space left on device\).*make room"):
+    with pytest.raises(
+        OSError, match=r"log\.csv: cannot be written \(No space left on device\).*make room"
+    ):
         log.add(ROWS[0])
 
 
@@ -253,43 +295,75 @@ def test_a_full_disk_is_told_with_the_logs_name(tmp_path):
 
 def test_a_run_leaves_its_log_and_two_checkpoints(tmp_path):
     seen = []
-    model, evaluation = trained(tmp_path, after_evaluation=lambda step, e: seen.append((step, e.map50)))
+    model, evaluation = trained(
+        tmp_path, on_evaluation=lambda step, e: seen.append((step, e.map50))
+    )
     rows = read_log(tmp_path / "log.csv")
     assert [row["step"] for row in rows] == [2, 3, 4, 6]
     assert [row["step"] for row in rows if "map50" in row] == [step for step, _ in seen] == [3, 6]
     assert all(set(row) >= set(Log.columns) - {"map50"} for row in rows)
     assert rows[0]["learning_rate"] == pytest.approx(learning_rate(1, SMALL), rel=1e-5)
-    assert all(row["loss"] == pytest.approx(row["classification"] + row["localisation"], rel=1e-4) for row in rows)
+    assert all(
+        row["loss"] == pytest.approx(row["classification"] + row["localization"], rel=1e-4)
+        for row in rows
+    )
     assert evaluation.map50 == seen[-1][1]
-    assert {path.name for path in tmp_path.iterdir()} == {"log.csv", "last.safetensors", "best.safetensors"}
-    last, extra, about = read(tmp_path / "last.safetensors")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "log.csv",
+        "last.safetensors",
+        "best.safetensors",
+    }
+    last, extra, about = load_checkpoint(tmp_path / "last.safetensors")
     assert same_weights(last, model)
-    assert (about["step"], about["best"], about["torch"]) == (6, max(m for _, m in seen), torch.__version__)
+    assert (about["step"], about["best"], about["torch"]) == (
+        6,
+        max(m for _, m in seen),
+        torch.__version__,
+    )
     assert about["recipe"] == {**asdict(SMALL), "milestones": list(SMALL.milestones)}
-    assert len(extra) == 3 * len(list(model.parameters()))  # Adam's two moments and its count of steps
+    assert len(extra) == 3 * len(
+        list(model.parameters())
+    )  # Adam's two moments and its count of steps
 
 
 def test_the_best_checkpoint_is_the_one_that_measured_best(tmp_path, monkeypatch):
-    scores, real = iter([0.1, 0.3, 0.2]), train.measure
-    monkeypatch.setattr(train, "measure", lambda *a: replace(real(*a), map50=next(scores)))
+    scores, real = iter([0.1, 0.3, 0.2]), train.evaluate_model
+    monkeypatch.setattr(train, "evaluate_model", lambda *a: replace(real(*a), map50=next(scores)))
     states = {}
     model = lite()
     recipe = replace(SMALL, evaluate_every=2)
-    keep = lambda step, _: states.update({step: {k: v.clone() for k, v in model.state_dict().items()}})  # noqa: E731
-    fit(model, Shapes(16, 0, LITE.image_size), Shapes(2, 1, LITE.image_size), recipe, tmp_path, "cpu", 0, keep)
-    best, _, about = read(tmp_path / "best.safetensors")
+
+    def keep(step, _):
+        states[step] = {name: x.clone() for name, x in model.state_dict().items()}
+
+    fit(
+        model,
+        Shapes(16, 0, LITE.image_size),
+        Shapes(2, 1, LITE.image_size),
+        recipe,
+        tmp_path,
+        "cpu",
+        0,
+        keep,
+    )
+    best, _, about = load_checkpoint(tmp_path / "best.safetensors")
     assert (about["step"], about["map50"]) == (4, 0.3)
     assert all(torch.equal(x, states[4][name]) for name, x in best.state_dict().items())
     assert not same_weights(best, model)
 
 
 def test_two_runs_with_one_seed_are_equal_bit_for_bit_and_another_seed_differs(tmp_path):
-    runs = [trained(tmp_path / str(i), replace(SMALL, seed=seed))[0] for i, seed in enumerate((3, 3, 4))]
+    runs = [
+        trained(tmp_path / str(i), replace(SMALL, seed=seed))[0] for i, seed in enumerate((3, 3, 4))
+    ]
     states = [weights(tmp_path / str(i) / "last.safetensors") for i in range(3)]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not same_weights(runs[0], runs[2])
-    logs = [[{**row, "images_per_second": 0} for row in read_log(tmp_path / str(i) / "log.csv")] for i in range(3)]
+    logs = [
+        [{**row, "images_per_second": 0} for row in read_log(tmp_path / str(i) / "log.csv")]
+        for i in range(3)
+    ]
     assert logs[0] == logs[1] != logs[2]
 
 
@@ -324,18 +398,18 @@ def test_a_finished_run_has_nothing_to_resume(tmp_path):
     assert [row["step"] for row in read_log(tmp_path / "log.csv")] == [2, 3, 4, 6]
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
-def test_resume_restores_weights_and_optimiser_to_the_bit(tmp_path, optimiser):
-    recipe = replace(SMALL, optimiser=optimiser)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resume_restores_weights_and_optimizer_to_the_bit(tmp_path, optimizer):
+    recipe = replace(SMALL, optimizer=optimizer)
     model, scenes = lite(), batch()
     model.to(memory_format=torch.channels_last)
-    first = make_optimiser(model, recipe)
+    first = make_optimizer(model, recipe)
     for step in range(2):
         train_step(model, model, first, scenes, step, recipe)
     save_progress(tmp_path, model, first, recipe, 2, 0.25)
 
     other = lite(seed=9).to(memory_format=torch.channels_last)
-    second = make_optimiser(other, recipe)
+    second = make_optimizer(other, recipe)
     assert resume(tmp_path, other, second, recipe) == (2, 0.25)
     for m, o in ((model, first), (other, second)):
         train_step(m, m, o, scenes, 2, recipe)
@@ -344,7 +418,7 @@ def test_resume_restores_weights_and_optimiser_to_the_bit(tmp_path, optimiser):
 
 def test_without_a_checkpoint_a_run_begins_at_the_beginning(tmp_path):
     model = lite()
-    assert resume(tmp_path, model, make_optimiser(model, SMALL), SMALL) == (0, -1.0)
+    assert resume(tmp_path, model, make_optimizer(model, SMALL), SMALL) == (0, -1.0)
 
 
 @pytest.mark.parametrize(
@@ -357,34 +431,45 @@ def test_without_a_checkpoint_a_run_begins_at_the_beginning(tmp_path):
 )
 def test_resume_refuses_another_spec_other_classes_and_another_recipe(tmp_path, name, change):
     model = lite()
-    save_progress(tmp_path, model, make_optimiser(model, SMALL), SMALL, 2, 0.0)
+    save_progress(tmp_path, model, make_optimizer(model, SMALL), SMALL, 2, 0.0)
     other = SSD(change.get("spec", LITE), change.get("classes", Shapes.classes))
-    with pytest.raises(ValueError, match=rf"(?s)last\.safetensors: was trained with {name} .*name another run folder"):
-        resume(tmp_path, other, make_optimiser(other, SMALL), change.get("recipe", SMALL))
+    with pytest.raises(
+        ValueError,
+        match=rf"(?s)last\.safetensors: was trained with {name} .*name another run folder",
+    ):
+        resume(tmp_path, other, make_optimizer(other, SMALL), change.get("recipe", SMALL))
 
 
-@pytest.mark.parametrize("provenance", [{}, {"step": 1, "best": 0.0, "recipe": {"steps": 3, "colour": "red"}}])
+@pytest.mark.parametrize(
+    "provenance", [{}, {"step": 1, "best": 0.0, "recipe": {"steps": 3, "color": "red"}}]
+)
 def test_resume_refuses_a_checkpoint_that_no_training_left(tmp_path, provenance):
     model = lite()
-    save(tmp_path / "last.safetensors", model, **provenance)
+    save_checkpoint(tmp_path / "last.safetensors", model, **provenance)
     with pytest.raises(ValueError, match=r"last\.safetensors: "):
-        resume(tmp_path, model, make_optimiser(model, SMALL), SMALL)
+        resume(tmp_path, model, make_optimizer(model, SMALL), SMALL)
 
 
 def test_a_loss_that_explodes_is_told_and_the_last_good_checkpoint_stays(tmp_path, monkeypatch):
-    usual = train.learning_rate
-    monkeypatch.setattr(train, "learning_rate", lambda step, recipe: 1e30 if step == 2 else usual(step, recipe))
-    with pytest.raises(FloatingPointError, match=r"step 4: .*Lower the learning rate.*last\.safetensors"):
+    usual = recipe_module.learning_rate
+    monkeypatch.setattr(
+        train, "learning_rate", lambda step, recipe: 1e30 if step == 2 else usual(step, recipe)
+    )
+    with pytest.raises(
+        FloatingPointError, match=r"step 4: .*Lower the learning rate.*last\.safetensors"
+    ):
         trained(tmp_path, replace(SMALL, evaluate_every=6))
-    last, _, about = read(tmp_path / "last.safetensors")
+    last, _, about = load_checkpoint(tmp_path / "last.safetensors")
     assert about["step"] == 2
     assert all(p.isfinite().all() for p in last.parameters())
 
 
 def test_a_checkpoint_is_good_even_if_its_own_step_broke_the_weights(tmp_path, monkeypatch):
     """The loss of a step is computed before the step is taken: it may be fine, and the weights after it not."""
-    usual = train.learning_rate
-    monkeypatch.setattr(train, "learning_rate", lambda step, recipe: math.inf if step == 3 else usual(step, recipe))
+    usual = recipe_module.learning_rate
+    monkeypatch.setattr(
+        train, "learning_rate", lambda step, recipe: math.inf if step == 3 else usual(step, recipe)
+    )
     with pytest.raises((FloatingPointError, ValueError)):
         trained(tmp_path, replace(SMALL, evaluate_every=6))
-    assert all(p.isfinite().all() for p in load(tmp_path / "last.safetensors").parameters())
+    assert all(p.isfinite().all() for p in load_model(tmp_path / "last.safetensors").parameters())

@@ -19,7 +19,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ssd_lite.augment import NOISE, PARTS, augment_batch, augment_by_parts, mirror_batch
+from ssd_lite.augment import (
+    PARTS,
+    UNIFORMS_PER_IMAGE,
+    augment_batch,
+    augment_in_chunks,
+    mirror_batch,
+)
 from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import check_boxes, iou
 from ssd_lite.data import Batch, collate
@@ -29,8 +35,8 @@ from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import all_negatives, hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.nms import suppress_at_once
-from ssd_lite.recipe import Recipe, make_optimiser
+from ssd_lite.nms import nms_parallel
+from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, SSD300_VOC
 from ssd_lite.train import train_step, training_loss
@@ -68,7 +74,9 @@ class Waits(TorchDispatchMode):
         """What an operator waits for, in a word or two; None if for nothing."""
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if name in ("_to_copy", "copy_"):
-            source, target = (args[1], args[0].device) if name == "copy_" else (args[0], kwargs.get("device"))
+            source, target = (
+                (args[1], args[0].device) if name == "copy_" else (args[0], kwargs.get("device"))
+            )
             by_itself = kwargs.get("non_blocking") or args[2:] == (True,)
             there = (target or source.device).type == "cuda"
             if there == source.is_cuda:
@@ -118,7 +126,9 @@ def backward(loss):
                 if target is None:
                     continue
                 if i < len(results) and results[i] is not None:
-                    result = results[i].sum_to_size(target._input_metadata[place].shape)  # undoes broadcasting
+                    result = results[i].sum_to_size(
+                        target._input_metadata[place].shape
+                    )  # undoes broadcasting
                     others = received[target].get(place)
                     received[target][place] = result if others is None else others + result
                 users[target] -= 1
@@ -140,7 +150,9 @@ def on_gpu(batch=2, size=96, objects=5):
     """A batch that claims to be on a GPU."""
     with torch.device("cuda"):
         images = torch.zeros(batch, 3, size, size, dtype=torch.uint8)
-        return Batch(images, torch.rand(batch, objects, 4), torch.ones(batch, objects, dtype=torch.int64))
+        return Batch(
+            images, torch.rand(batch, objects, 4), torch.ones(batch, objects, dtype=torch.int64)
+        )
 
 
 def model_on_gpu(spec=LITE):
@@ -148,19 +160,22 @@ def model_on_gpu(spec=LITE):
         return SSD(spec, Shapes.classes)
 
 
-def waits_of_steps(spec=LITE, objective=training_loss, **recipe):
-    """Waits of the first two training steps; the first makes the optimiser's state."""
+def waits_of_steps(spec=LITE, loss_fn=training_loss, **recipe):
+    """Waits of the first two training steps; the first makes the optimizer's state."""
     with FakeTensorMode():
         model, batch = model_on_gpu(spec), on_gpu(size=spec.image_size)
         recipe = Recipe(steps=10, batch_size=2, **recipe)
-        optimiser = make_optimiser(model, recipe)
-        return [waits(train_step, model, model, optimiser, batch, step, recipe, objective) for step in range(2)]
+        optimizer = make_optimizer(model, recipe)
+        return [
+            waits(train_step, model, model, optimizer, batch, step, recipe, loss_fn)
+            for step in range(2)
+        ]
 
 
 @pytest.mark.parametrize("varied", ["paper", "mirror", "none", "distort", "expand+crop"])
 def test_in_a_training_step_the_host_waits_for_nothing(varied, no_gpu):
-    """Augmentation, network, matching, loss, backward pass, clipping and optimiser; the noise is sent from the host."""
-    assert waits_of_steps(optimiser="adamw", clip_norm=10, augment=varied) == [[], []]
+    """Augmentation, network, matching, loss, backward pass, clipping and optimizer; the noise is sent from the host."""
+    assert waits_of_steps(optimizer="adamw", clip_norm=10, augment=varied) == [[], []]
 
 
 def test_in_a_training_step_of_ssd300_the_host_waits_for_nothing(no_gpu):
@@ -193,7 +208,8 @@ def mask(loss):
 
 
 @pytest.mark.parametrize(
-    "careless, found", [(item, "_local_scalar_dense"), (constants, "copy to the GPU"), (mask, "mask as an index")]
+    "careless, found",
+    [(item, "_local_scalar_dense"), (constants, "copy to the GPU"), (mask, "mask as an index")],
 )
 def test_a_wait_that_slips_into_a_step_is_found(careless, found, no_gpu):
     def objective(*args):
@@ -201,7 +217,7 @@ def test_a_wait_that_slips_into_a_step_is_found(careless, found, no_gpu):
         careless(loss)
         return loss
 
-    assert [of_step[:1] for of_step in waits_of_steps(objective=objective)] == [[found], [found]]
+    assert [of_step[:1] for of_step in waits_of_steps(loss_fn=objective)] == [[found], [found]]
 
 
 def test_noise_that_is_not_in_pinned_memory_is_found(monkeypatch, no_gpu):
@@ -218,7 +234,10 @@ WAITING = {
     "item": (lambda x: x.sum().item(), "_local_scalar_dense"),
     "if": (lambda x: 1 if x.sum() > 0 else 0, "_local_scalar_dense"),
     "tolist": (lambda x: x.tolist(), "_local_scalar_dense"),
-    "a tensor of one number as an index": (lambda x: [1, 2, 3][x.sum().long() * 0], "_local_scalar_dense"),
+    "a tensor of one number as an index": (
+        lambda x: [1, 2, 3][x.sum().long() * 0],
+        "_local_scalar_dense",
+    ),
     "equal": (lambda x: torch.equal(x, x + 1), "equal"),
     "nonzero": (lambda x: x.nonzero(), "nonzero"),
     "where": (lambda x: torch.where(x > 0), "nonzero"),
@@ -240,7 +259,9 @@ WAITING = {
 FREE = {
     "where with numbers": lambda x: torch.where(x > 0, 0, 1),
     "masked_fill": lambda x: x.masked_fill(x > 0, 0),
-    "arange and full": lambda x: torch.arange(4, device=x.device) + torch.full((4,), 2, device=x.device),
+    "arange and full": lambda x: (
+        torch.arange(4, device=x.device) + torch.full((4,), 2, device=x.device)
+    ),
     "an index on the GPU": lambda x: x[torch.arange(2, device=x.device)],
     "a single number on the host": lambda x: x + torch.tensor(1.0),
     "stack": lambda x: torch.stack([x[:, 0], 1 - x[:, 1]], dim=1),
@@ -265,13 +286,15 @@ def test_what_needs_no_wait_is_not_taken_for_one(way, no_gpu):
 def pieces():
     """Every piece that works on whole batches, ready to be called."""
     images, boxes, labels = on_gpu()
-    images, noise, defaults = images.float(), numbers(2, NOISE), numbers(100, 4)
+    images, noise, defaults = images.float(), numbers(2, UNIFORMS_PER_IMAGE), numbers(100, 4)
     augmented = (images, boxes, labels, noise, numbers(3, 1, 1), 96)
     target_labels = torch.ones(2, 100, dtype=torch.int64, device="cuda")
-    loss = partial(multibox_loss, numbers(2, 100, 3), numbers(2, 100, 4), target_labels, numbers(2, 100, 4))
+    loss = partial(
+        multibox_loss, numbers(2, 100, 3), numbers(2, 100, 4), target_labels, numbers(2, 100, 4)
+    )
     yield "iou", partial(iou, boxes, boxes)
     yield from ((f"augment: {part}", partial(augment_batch, *augmented, (part,))) for part in PARTS)
-    yield "augment_by_parts", partial(augment_by_parts, augmented[0].byte(), *augmented[1:])
+    yield "augment_in_chunks", partial(augment_in_chunks, augmented[0].byte(), *augmented[1:])
     yield "mirror_batch", partial(mirror_batch, *augmented[:4])
     yield "match", partial(match, defaults, boxes, labels)
     yield "match without objects", partial(match, defaults, boxes[:, :0], labels[:, :0])
@@ -293,9 +316,14 @@ def test_post_processing_on_a_gpu_looks_twice_whatever_the_batch(no_gpu):
     """If eight rounds of suppression are enough, and the best thousand candidates; else again, for each eight more."""
     with FakeTensorMode():
         boxes, labels = numbers(2, 50, 4), torch.ones(2, 50, dtype=torch.int64, device="cuda")
-        assert waits(suppress_at_once, boxes, labels) == LOOKS[:1]
+        assert waits(nms_parallel, boxes, labels) == LOOKS[:1]
         for images in (1, 8):
-            inputs = (numbers(images, 8732, 21), numbers(images, 8732, 4), numbers(8732, 4), SSD300_VOC)
+            inputs = (
+                numbers(images, 8732, 21),
+                numbers(images, 8732, 4),
+                numbers(8732, 4),
+                SSD300_VOC,
+            )
             assert waits(postprocess, *inputs) == LOOKS
 
 
@@ -323,17 +351,23 @@ def watched():
 @needs_gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("varied", ["paper", "mirror", "none"])
-@pytest.mark.parametrize("spec, optimiser", [(LITE, "adamw"), (SSD300_VOC, "sgd")], ids=["lite", "ssd300"])
-def test_pytorch_finds_no_wait_in_training_steps_on_a_gpu(spec, optimiser, varied, precision):
+@pytest.mark.parametrize(
+    "spec, optimizer", [(LITE, "adamw"), (SSD300_VOC, "sgd")], ids=["lite", "ssd300"]
+)
+def test_pytorch_finds_no_wait_in_training_steps_on_a_gpu(spec, optimizer, varied, precision):
     torch.manual_seed(0)
     model = SSD(spec, Shapes.classes).to("cuda", memory_format=torch.channels_last)
-    recipe = Recipe(10, batch_size=4, optimiser=optimiser, augment=varied, precision=precision, clip_norm=10)
-    scenes, optimiser = Shapes(4, 0, spec.image_size), make_optimiser(model, recipe)
+    recipe = Recipe(
+        10, batch_size=4, optimizer=optimizer, augment=varied, precision=precision, clip_norm=10
+    )
+    scenes, optimizer = Shapes(4, 0, spec.image_size), make_optimizer(model, recipe)
     batch = Batch(*(x.pin_memory() for x in collate([scenes[i] for i in range(4)])))
     torch.cuda.synchronize()
     with watched():
         for step in range(3):
-            loss, length = train_step(model, model, optimiser, batch.to(torch.device("cuda")), step, recipe)
+            loss, length = train_step(
+                model, model, optimizer, batch.to(torch.device("cuda")), step, recipe
+            )
     assert loss.total.isfinite()
     assert length > 0
 

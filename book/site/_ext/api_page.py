@@ -31,7 +31,9 @@ BESIDE = 72  # characters: the value of a constant that has no more stands besid
 @cache
 def parsed(module):
     """A module's source, its lines, and the statement that defines each name at its top."""
-    source = Path(inspect.getsourcefile(importlib.import_module(module))).read_text(encoding="utf-8")
+    source = Path(inspect.getsourcefile(importlib.import_module(module))).read_text(
+        encoding="utf-8"
+    )
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -45,7 +47,12 @@ def parsed(module):
 
 
 def names_of(assignment):
-    return [part.id for target in assignment.targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+    return [
+        part.id
+        for target in assignment.targets
+        for part in ast.walk(target)
+        if isinstance(part, ast.Name)
+    ]
 
 
 def find(name):
@@ -66,12 +73,20 @@ def function_in(node, name):
 def parameters(node):
     """Name, annotation, default and last expression of all that a function takes, or of a record's fields."""
     if isinstance(node, ast.ClassDef):
-        return [(n.target.id, n.annotation, n.value, n) for n in node.body if isinstance(n, ast.AnnAssign)]
+        return [
+            (n.target.id, n.annotation, n.value, n)
+            for n in node.body
+            if isinstance(n, ast.AnnAssign)
+        ]
     given = node.args
-    assert not given.posonlyargs, f"{node.name}: api_page.py does not know parameters before a '/' yet"
+    assert not given.posonlyargs, (
+        f"{node.name}: api_page.py does not know parameters before a '/' yet"
+    )
     arguments = given.args + given.kwonlyargs
     defaults = [None] * (len(given.args) - len(given.defaults)) + given.defaults + given.kw_defaults
-    found = [(a.arg, a.annotation, default, default or a) for a, default in zip(arguments, defaults)]
+    found = [
+        (a.arg, a.annotation, default, default or a) for a, default in zip(arguments, defaults)
+    ]
     if star := given.vararg:
         found.insert(len(given.args), (f"*{star.arg}", star.annotation, None, star))
     elif given.kwonlyargs:
@@ -82,7 +97,9 @@ def parameters(node):
 
 
 def comment_behind(node, lines):
-    rest = lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()  # ast counts in bytes
+    rest = (
+        lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode()
+    )  # ast counts in bytes
     found = re.fullmatch(r",?\s*# (.*)", rest)
     return found[1] if found else ""
 
@@ -113,7 +130,9 @@ class FullNames(ast.NodeTransformer):
 
 
 def type_as_written(node, module):
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):  # the name of a class that is not there yet
+    if isinstance(node, ast.Constant) and isinstance(
+        node.value, str
+    ):  # the name of a class that is not there yet
         node = ast.parse(node.value, mode="eval").body
     return ast.unparse(FullNames(module).visit(ast.parse(ast.unparse(node), mode="eval").body))
 
@@ -130,7 +149,9 @@ def signature_as_written(app, what, name, thing, options, signature, returns):
     source, words = parsed(module)[0], []
     for label, annotation, default, _ in parameters(node):
         typed = f": {type_as_written(annotation, module)}" if annotation else ""
-        words.append(label + typed + (f" = {ast.get_source_segment(source, default)}" if default else ""))
+        words.append(
+            label + typed + (f" = {ast.get_source_segment(source, default)}" if default else "")
+        )
     gives = type_as_written(node.returns, module) if what != "class" and node.returns else None
     return f"({', '.join(words)})", gives
 
@@ -148,7 +169,7 @@ def more_documentation(app, what, name, thing, options, lines):
     said = []
     for label, _, default, last in parameters(node):
         comment = comment_behind(last, rows)
-        if default and comment.startswith("or "):  # optimiser: str = "sgd"  # or "adamw"
+        if default and comment.startswith("or "):  # optimizer: str = "sgd"  # or "adamw"
             comment = f"{ast.get_source_segment(source, default)}, {comment}"
         said += [f"   * **{label}** -- {escape(comment)}"] if comment else []
     if said:
@@ -162,7 +183,11 @@ def only_methods(app, what, name, thing, skip, options):
 
 def chapter_as_link(app, what, name, thing, options, lines):
     """ "Chapter 3" or "Appendix F" at the head of a module's docstring leads there, as soon as there is such a page."""
-    found = re.match(r"Chapter (\d+)|Appendix ([A-Z])", lines[0]) if what == "module" and lines else None
+    found = (
+        re.match(r"Chapter (\d+)|Appendix ([A-Z])", lines[0])
+        if what == "module" and lines
+        else None
+    )
     start = found and (found[2] or f"{int(found[1]):02}").lower()
     for chapter in sorted(Path(app.srcdir).glob(f"chapters/{start}_*")) if found else ():
         lines[0] = f":doc:`{found[0]} </chapters/{chapter.stem}>`{lines[0][found.end() :]}"
@@ -174,7 +199,9 @@ def double_quotes(app, domain, objtype, content):
     for signature in content.parent.findall(addnodes.desc_signature):
         for text in list(signature.findall(nodes.Text)):
             if text.startswith("'") or "default_value" in text.parent.get("classes", ()):
-                straight = re.sub(r"'\s*([^'\"]*)'", r'"\1"', text)  # jaxtyping needs " D" where "D" is meant
+                straight = re.sub(
+                    r"'\s*([^'\"]*)'", r'"\1"', text
+                )  # jaxtyping needs " D" where "D" is meant
                 text.parent.replace(text, nodes.Text(straight))
 
 
@@ -225,7 +252,11 @@ def help_of(command):
     """What ``python -m ssd_lite COMMAND --help`` prints on a screen of 80 columns."""
     make_parser = importlib.import_module(f"{PACKAGE}.__main__").make_parser
     printed = io.StringIO()
-    with patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"), redirect_stdout(printed), suppress(SystemExit):
+    with (
+        patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"),
+        redirect_stdout(printed),
+        suppress(SystemExit),
+    ):
         make_parser().parse_args([command, "--help"])
     return printed.getvalue()
 
@@ -234,7 +265,9 @@ class CommandHelp(SphinxDirective):
     required_arguments = 1
 
     def run(self):
-        self.env.note_dependency(str(Path(importlib.import_module(PACKAGE).__file__).with_name("__main__.py")))
+        self.env.note_dependency(
+            str(Path(importlib.import_module(PACKAGE).__file__).with_name("__main__.py"))
+        )
         text = help_of(self.arguments[0]).rstrip()
         return [nodes.literal_block(text, text, language="text")]
 

@@ -16,7 +16,9 @@ def rerun_after_changes(app, env, added, changed, removed):
     sources = [path for pattern in patterns for path in Path(app.srcdir).glob(pattern)]
     last_change = max((path.stat().st_mtime_ns for path in sources), default=0) // 1000
     notebooks = [page for page in env.found_docs if env.doc2path(page).endswith(".ipynb")]
-    return [page for page in notebooks if env.all_docs.get(page, 0) < last_change]  # both in microseconds
+    return [
+        page for page in notebooks if env.all_docs.get(page, 0) < last_change
+    ]  # both in microseconds
 
 
 def setup(app):

@@ -23,7 +23,9 @@ SITE = Path(__file__).parents[1]
 
 MATH = re.compile(r'<(div|span) class="(?:amsmath )?math[^>]*>.*?\\[\])]</\1>', re.DOTALL)
 FORMULA = re.compile(r"\\\((.*?)\\\)|\\\[(.*?)\\\]", re.DOTALL)
-SCRIPTS = re.compile(r'\s*<script>window\.MathJax = .*?</script>|\s*<script[^>]*src="[^"]*mathjax[^"]*"></script>')
+SCRIPTS = re.compile(
+    r'\s*<script>window\.MathJax = .*?</script>|\s*<script[^>]*src="[^"]*mathjax[^"]*"></script>'
+)
 
 
 class Missing(Exception):
@@ -40,7 +42,9 @@ def node_modules(site):
     if npm is None:
         raise Missing("npm is not installed")
     try:
-        subprocess.run([npm, *INSTALL], cwd=site, check=True, capture_output=True, text=True, timeout=SOON)
+        subprocess.run(
+            [npm, *INSTALL], cwd=site, check=True, capture_output=True, text=True, timeout=SOON
+        )
     except subprocess.TimeoutExpired:
         raise Missing(f"npm did not answer within {SOON} seconds") from None
     except (OSError, subprocess.CalledProcessError) as error:
@@ -55,7 +59,9 @@ def typeset(formulas, mathjax):
     if node is None:
         raise Missing("node is not installed")
     command = [node, str(SETTER), str(mathjax)]
-    result = subprocess.run(command, input=json.dumps(formulas), capture_output=True, encoding="utf-8")
+    result = subprocess.run(
+        command, input=json.dumps(formulas), capture_output=True, encoding="utf-8"
+    )
     if result.returncode:
         raise Missing(f"node failed ({result.stderr.strip().splitlines()[0]})")
     return json.loads(result.stdout)
@@ -89,7 +95,10 @@ def set_formulas(app, exception):
         mathjax = node_modules(SITE) / "mathjax"
         made = typeset(list(formulas.values()), mathjax)
     except Missing as reason:
-        logger.info("Formulas: %s, so the pages will fetch MathJax from the network when they are read", reason)
+        logger.info(
+            "Formulas: %s, so the pages will fetch MathJax from the network when they are read",
+            reason,
+        )
         return
     fonts = Path(app.outdir) / "_static" / "mathjax"
     shutil.copytree(mathjax / FONTS, fonts, dirs_exist_ok=True)

@@ -16,9 +16,13 @@ from PIL import Image
 
 # The theme draws a dozen icons, which its font has too: its script has thousands. Search has a page of its own.
 ICON_SCRIPT = re.compile(r'\s*<script[^>]* src="[^"]*/fontawesome\.js[^"]*"></script>')
-SEARCH_SCRIPTS = re.compile(r'\s*<script src="[^"]*\b(?:searchtools|language_data|searchindex)\.js[^"]*"></script>')
+SEARCH_SCRIPTS = re.compile(
+    r'\s*<script src="[^"]*\b(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
+)
 EXPLORER = '<script type="application/vnd.jupyter.widget-view+json">'
-NO_SCRIPTS = "<noscript><p>Here is a drawing with knobs. It needs JavaScript, which is off.</p></noscript>"
+NO_SCRIPTS = (
+    "<noscript><p>Here is a drawing with knobs. It needs JavaScript, which is off.</p></noscript>"
+)
 PIECE = re.compile(r'(<a href="[\w/]+)\.ipynb(" aria-label="Chapter)')
 PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 EMPTY_HEADING = re.compile(r"<th(?: class=\"[^\"]*\")?>\s*(?:<p>\s*</p>)?\s*</th>")
@@ -32,7 +36,9 @@ def mend(app, pagename, templatename, context, doctree):
     if app.builder.format == "html" and "body" in context:
         body = context["body"].replace("<img ", '<img loading="lazy" ')
         body = PIECE.sub(r"\1.html\2", body).replace(EXPLORER, NO_SCRIPTS + EXPLORER)
-        body = EMPTY_HEADING.sub("<td></td>", body).replace('role="doc-biblioentry"', 'role="listitem"')
+        body = EMPTY_HEADING.sub("<td></td>", body).replace(
+            'role="doc-biblioentry"', 'role="listitem"'
+        )
         context["body"] = PARAMETERS.sub(as_spans, body)
 
 
@@ -48,27 +54,40 @@ def rewrite(path, change):
 
 
 def smaller_picture(png):
-    """The same picture as WebP: without any loss if it has few colours, and else with none that one sees."""
+    """The same picture as WebP: without any loss if it has few colors, and else with none that one sees."""
     picture, webp = Image.open(BytesIO(b64decode(png[1]))), BytesIO()
     few = picture.getcolors(256) is not None
     picture.save(webp, "WEBP", lossless=few, quality=90, use_sharp_yuv=True)
-    return f"data:image/webp;base64,{b64encode(webp.getvalue()).decode()}" if webp.tell() < len(png[1]) else png[0]
+    return (
+        f"data:image/webp;base64,{b64encode(webp.getvalue()).decode()}"
+        if webp.tell() < len(png[1])
+        else png[0]
+    )
 
 
 def fewer_icons(static, pages):
     """Leave in the theme's font and style sheet those icons that a page or a style names."""
-    sheet, font = static / "styles" / "pydata-sphinx-theme.css", static / "vendor/fontawesome/webfonts/fa-solid-900.ttf"
+    sheet, font = (
+        static / "styles" / "pydata-sphinx-theme.css",
+        static / "vendor/fontawesome/webfonts/fa-solid-900.ttf",
+    )
     if not (sheet.is_file() and font.is_file()):
         return
     users = [*pages, *static.rglob("*.js")]
-    used = {name for path in users for name in re.findall(r"\bfa-[a-z-]+", path.read_text(encoding="utf-8"))}
+    used = {
+        name
+        for path in users
+        for name in re.findall(r"\bfa-[a-z-]+", path.read_text(encoding="utf-8"))
+    }
 
     def keep(rule):
         return rule[0] if used & set(re.findall(r"fa-[\w-]+", rule[1])) else ""
 
     rewrite(sheet, lambda css: ICON_FONT.sub("", ICON_RULE.sub(keep, css)))
     styles = "".join(path.read_text(encoding="utf-8") for path in static.rglob("*.css"))
-    letters = {int(code, 16) for code in re.findall(r"\\([0-9a-f]{4})\b", styles)} | {*map(ord, styles)}
+    letters = {int(code, 16) for code in re.findall(r"\\([0-9a-f]{4})\b", styles)} | {
+        *map(ord, styles)
+    }
     with TTFont(font) as letters_of:
         subsetter = Subsetter(Options(hinting=False))
         subsetter.populate(unicodes=letters)
@@ -84,7 +103,12 @@ def lighten(app, exception):
     fewer_icons(out / "_static", pages)
     for path in pages:
         search = path.stem == "search"
-        rewrite(path, lambda page, search=search: ICON_SCRIPT.sub("", page if search else SEARCH_SCRIPTS.sub("", page)))
+        rewrite(
+            path,
+            lambda page, search=search: ICON_SCRIPT.sub(
+                "", page if search else SEARCH_SCRIPTS.sub("", page)
+            ),
+        )
     for path in (out / "_images").glob("*.svg"):
         rewrite(path, lambda svg: PNG.sub(smaller_picture, svg))
 

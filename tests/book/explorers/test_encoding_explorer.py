@@ -21,7 +21,12 @@ def toy_car():
 
 def test_it_begins_with_the_offsets_that_say_the_object():
     explorer = toy_car()
-    assert [round(t, 2) for t in explorer.offsets] == [-3.75, -2.5, 1.12, -3.47]  # as chapter 4 does it with a pencil
+    assert [round(t, 2) for t in explorer.offsets] == [
+        -3.75,
+        -2.5,
+        1.12,
+        -3.47,
+    ]  # as chapter 4 does it with a pencil
     torch.testing.assert_close(explorer.box, torch.tensor(CAR, dtype=torch.float64))
 
 
@@ -31,10 +36,14 @@ def test_a_variance_or_another_default_box_changes_the_box_and_not_the_offsets()
     for knob, value in (("variances", [1.0, 1.0]), ("default_box", [0.5, 0.4, 0.2, 0.6])):
         setattr(explorer, knob, value)
         assert explorer.offsets == said
-        offsets, default_box = (torch.tensor([numbers]) for numbers in (explorer.offsets, explorer.default_box))
+        offsets, default_box = (
+            torch.tensor([numbers]) for numbers in (explorer.offsets, explorer.default_box)
+        )
         wanted = decode(offsets, default_box, tuple(explorer.variances))[0]
         torch.testing.assert_close(explorer.box.float(), wanted)
-        torch.testing.assert_close(encode(wanted[None], default_box, tuple(explorer.variances)), offsets)
+        torch.testing.assert_close(
+            encode(wanted[None], default_box, tuple(explorer.variances)), offsets
+        )
 
 
 def number(text):
@@ -52,10 +61,14 @@ def test_the_arithmetic_on_the_page_is_right():
     for (explorer.offsets, explorer.variances, explorer.default_box), lines in zip(states, pages):
         wanted = (16 * xyxy_to_cxcywh(explorer.box)).tolist()
         assert [number(line.split(" = ")[1]) for line in lines] == pytest.approx(wanted, abs=0.0051)
-        for line, result in zip(lines, wanted):  # and who types it into a calculator finds the same, but for rounding
+        for line, result in zip(
+            lines, wanted
+        ):  # and who types it into a calculator finds the same, but for rounding
             sum_ = re.sub(r"−", "-", line.split(": ")[1].split(" = ")[0]).replace("·", "*")
-            assert eval(sum_, {"exp": lambda v: torch.tensor(v).exp().item()}) == pytest.approx(result, rel=0.02)
-    assert pages[0][0] == "centre x: 12 + 0.1 · (−3.75) · 8 = 9"
+            assert eval(sum_, {"exp": lambda v: torch.tensor(v).exp().item()}) == pytest.approx(
+                result, rel=0.02
+            )
+    assert pages[0][0] == "center x: 12 + 0.1 · (−3.75) · 8 = 9"
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,9 @@ def test_the_toy_scene_as_chapter_3_tells_it(forced, owner, lost):
     assert explorer.owner.tolist() == owner
     assert explorer.lost == lost
     boxes = explorer.default_boxes.tolist()
-    [found] = call(explorer._esm, [("answers", [boxes, explorer.objects, explorer.threshold, forced])])
+    [found] = call(
+        explorer._esm, [("answers", [boxes, explorer.objects, explorer.threshold, forced])]
+    )
     assert found["owner"] == owner
     assert [g for g, of in enumerate(found["found"]) if not of["boxes"]] == lost
 
@@ -48,7 +50,10 @@ def test_python_and_the_page_agree_to_the_last_tie(spec, forced):
     of_spec = layout(spec)
     [boxes] = call(explorer._esm, [("defaultBoxesOf", [of_spec])])
     assert torch.tensor(boxes).equal(explorer.default_boxes)
-    pages = call(explorer._esm, [("answers", [boxes, objects, threshold, forced]) for objects, threshold in states])
+    pages = call(
+        explorer._esm,
+        [("answers", [boxes, objects, threshold, forced]) for objects, threshold in states],
+    )
     lost = 0
     for (explorer.objects, explorer.threshold), page in zip(states, pages):
         owner = explorer.owner
@@ -58,7 +63,9 @@ def test_python_and_the_page_agree_to_the_last_tie(spec, forced):
         ]
         assert explorer.lost == [g for g, of in enumerate(page["found"]) if not of["boxes"]]
         lost += len(explorer.lost)
-    assert lost or forced != "none"  # and in these scenes some objects do have no box by the threshold
+    assert (
+        lost or forced != "none"
+    )  # and in these scenes some objects do have no box by the threshold
 
 
 def test_an_object_s_own_box_is_the_package_s():
@@ -68,9 +75,13 @@ def test_an_object_s_own_box_is_the_package_s():
     for seed in range(5):
         explorer.objects = crowd(4, seed)
         overlap = iou(torch.tensor(explorer.objects, dtype=torch.float64), cxcywh_to_xyxy(boxes))
-        [page] = call(explorer._esm, [("answers", [boxes.tolist(), explorer.objects, 0.5, "bipartite"])])
+        [page] = call(
+            explorer._esm, [("answers", [boxes.tolist(), explorer.objects, 0.5, "bipartite"])]
+        )
         assert [of["own"] for of in page["found"]] == bipartite(overlap[None])[0].tolist()
-        assert [of["bestIoU"] for of in page["found"]] == pytest.approx(overlap.amax(dim=1).tolist())
+        assert [of["bestIoU"] for of in page["found"]] == pytest.approx(
+            overlap.amax(dim=1).tolist()
+        )
         labels = torch.ones(1, 4, dtype=torch.int64)
         objects = torch.tensor(explorer.objects, dtype=torch.float64)
         assert explorer.owner.equal(assign(boxes, objects[None], labels)[0])
@@ -82,7 +93,13 @@ def test_an_object_that_overlaps_nothing_is_lost_and_steals_nothing():
     for explorer.forced in explorers.matching.FORCED:
         assert explorer.owner.tolist() == [-1] * 8
         [page] = call(
-            explorer._esm, [("answers", [explorer.default_boxes.tolist(), explorer.objects, 0.5, explorer.forced])]
+            explorer._esm,
+            [
+                (
+                    "answers",
+                    [explorer.default_boxes.tolist(), explorer.objects, 0.5, explorer.forced],
+                )
+            ],
         )
         assert page["owner"] == [-1] * 8
 
@@ -90,7 +107,9 @@ def test_an_object_that_overlaps_nothing_is_lost_and_steals_nothing():
 def test_another_scene_brings_its_objects():
     explorer = EXAMPLES["MatchingExplorer"]()
     assert (
-        explorer.objects == explorer.scenes["toy"]["objects"] == [[0.25, 0.375, 0.75, 0.75], [0.25, 0.5, 0.875, 0.75]]
+        explorer.objects
+        == explorer.scenes["toy"]["objects"]
+        == [[0.25, 0.375, 0.75, 0.75], [0.25, 0.5, 0.875, 0.75]]
     )
     assert len(explorer.scenes["crowd"]["objects"]) == 3
 
@@ -110,7 +129,10 @@ def test_numbers_of_boxes_do_not_cover_each_other():
     [
         ({"scenes": {}}, "scenes, specs: got 0 and 1"),
         ({"specs": ()}, "scenes, specs: got 2 and 0"),
-        ({"scenes": {"five": (PICTURE, torch.rand(5, 4), "abcde")}}, "'five' has 5 objects and 5 names"),
+        (
+            {"scenes": {"five": (PICTURE, torch.rand(5, 4), "abcde")}},
+            "'five' has 5 objects and 5 names",
+        ),
         ({"scenes": {"one": (PICTURE, torch.rand(1, 4), ())}}, "'one' has 1 objects and 0 names"),
         ({"threshold": 0}, "threshold: got 0"),
         ({"forced": "both"}, "forced: got 'both'; expected one of none, overwrite, bipartite"),
@@ -125,7 +147,10 @@ def test_bad_arguments_are_named(change, words):
 def test_what_chapter_3_says_to_try_is_so():
     explorer = EXAMPLES["MatchingExplorer"]()
     house, car = explorer.objects
-    for explorer.threshold in (0.4, 0.35):  # the house gets a second box before the car gets its first
+    for explorer.threshold in (
+        0.4,
+        0.35,
+    ):  # the house gets a second box before the car gets its first
         assert explorer.owner.tolist() == [-1, -1, -1, -1, 0, 0, -1, -1]
     explorer.threshold = 0.3
     assert explorer.owner[[3, 4]].tolist() == [1, 0]
@@ -138,5 +163,9 @@ def test_what_chapter_3_says_to_try_is_so():
     explorer = explorers.MatchingExplorer({"drawn": (scene.image, scene.boxes, "1234")}, (LITE,))
     assert explorer.lost == [1]
     x0, y0, x1, y1 = explorer.objects[1]
-    explorer.objects = [explorer.objects[0], [x0 - 1 / 80, y0, x1 - 1 / 80, y1], *explorer.objects[2:]]
+    explorer.objects = [
+        explorer.objects[0],
+        [x0 - 1 / 80, y0, x1 - 1 / 80, y1],
+        *explorer.objects[2:],
+    ]
     assert explorer.lost == []

@@ -10,7 +10,7 @@ import torch
 from book import explorers
 from book.explorers.explorer import layout
 from ssd_lite import boxes, default_boxes, encoding, matching, metrics, mining
-from ssd_lite.nms import suppress
+from ssd_lite.nms import batched_nms
 from ssd_lite.spec import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
 from tests.helpers.javascript import call
 
@@ -31,7 +31,9 @@ def in_javascript(name, cases):
 def random_boxes(count, seed=0):
     """xyxy; among them some without area, and some that are equal."""
     generator = torch.Generator().manual_seed(seed)
-    corners = torch.rand(count, 2, 2, dtype=torch.float64, generator=generator).sort(dim=1).values  # (count, 2, 2)
+    corners = (
+        torch.rand(count, 2, 2, dtype=torch.float64, generator=generator).sort(dim=1).values
+    )  # (count, 2, 2)
     found = corners.view(count, 4)
     found[0, 2] = found[0, 0]
     found[1] = found[2]
@@ -39,7 +41,9 @@ def random_boxes(count, seed=0):
 
 
 def same(found, wanted):
-    torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), wanted.double(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        torch.tensor(found, dtype=torch.float64), wanted.double(), rtol=1e-6, atol=1e-6
+    )
 
 
 def test_iou_and_its_parts():
@@ -57,8 +61,10 @@ def test_iou_and_its_parts():
 
 def test_box_formats():
     given = random_boxes(50)
-    same(in_javascript("toCentre", [(box,) for box in given.tolist()]), boxes.xyxy_to_cxcywh(given))
-    same(in_javascript("toCorners", [(box,) for box in given.tolist()]), boxes.cxcywh_to_xyxy(given))
+    same(in_javascript("toCenter", [(box,) for box in given.tolist()]), boxes.xyxy_to_cxcywh(given))
+    same(
+        in_javascript("toCorners", [(box,) for box in given.tolist()]), boxes.cxcywh_to_xyxy(given)
+    )
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
@@ -71,7 +77,7 @@ def test_default_boxes(spec):
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
-def test_the_nearest_centre_holds_the_best_box_of_a_shape(spec):
+def test_the_nearest_center_holds_the_best_box_of_a_shape(spec):
     """Objects of all sizes, many of them in corners and at edges, against every default box there is."""
     objects = random_boxes(300, seed=2)
     objects[:40] = (objects[:40] * 0.1).clamp(max=1)
@@ -84,7 +90,9 @@ def test_the_nearest_centre_holds_the_best_box_of_a_shape(spec):
 def test_scales_by_the_paper_s_equation():
     for levels, low, high in ((6, 0.2, 0.9), (5, 0.1, 1.0), (1, 0.3, 0.8)):
         [found] = in_javascript("scalesByEquation", [(low, high, levels)])
-        wanted = [low + (high - low) / max(levels - 1, 1) * k * (levels > 1) for k in range(levels + 1)]
+        wanted = [
+            low + (high - low) / max(levels - 1, 1) * k * (levels > 1) for k in range(levels + 1)
+        ]
         assert found == pytest.approx(wanted)
         assert found[levels - 1] == pytest.approx(high if levels > 1 else low)
 
@@ -95,7 +103,9 @@ def test_matching(threshold):
     given = default_boxes.make_default_boxes(spec)
     scenes = [random_boxes(5, seed=k)[3 - k % 4 :].clone() for k in range(30)]
     scenes += [scenes[3][[0, 0]], torch.zeros(0, 4)]  # an object twice; none
-    found = in_javascript("assign", [(given.tolist(), objects.tolist(), threshold) for objects in scenes])
+    found = in_javascript(
+        "assign", [(given.tolist(), objects.tolist(), threshold) for objects in scenes]
+    )
     for answer, objects in zip(found, scenes):
         labels = torch.ones(1, len(objects), dtype=torch.int64)
         wanted = matching.assign(given.double(), objects.double()[None], labels, threshold)
@@ -116,7 +126,9 @@ def test_encoding_there_and_back(variances):
     offsets = encoding.encode(corners, defaults, variances)
     pairs = list(zip(corners.tolist(), defaults.tolist()))
     same(in_javascript("encode", [(*pair, variances) for pair in pairs]), offsets)
-    back = in_javascript("decode", [(o, d, variances) for o, d in zip(offsets.tolist(), defaults.tolist())])
+    back = in_javascript(
+        "decode", [(o, d, variances) for o, d in zip(offsets.tolist(), defaults.tolist())]
+    )
     same(back, encoding.decode(offsets, defaults, variances))
 
 
@@ -127,7 +139,8 @@ def test_mining(ratio):
     positive = torch.rand(20, 60, generator=generator) < 0.1
     positive[0], positive[1] = False, True
     found = in_javascript(
-        "hardNegatives", [(row, mask, ratio) for row, mask in zip(losses.tolist(), positive.tolist())]
+        "hardNegatives",
+        [(row, mask, ratio) for row, mask in zip(losses.tolist(), positive.tolist())],
     )
     assert found == mining.hard_negatives(losses, positive, ratio).tolist()
 
@@ -138,11 +151,13 @@ def test_nms(per_class):
     labels = torch.randint(1, 4, (10, 40), generator=torch.Generator().manual_seed(0))
     cases = [(b, row, 0.3, per_class) for b, row in zip(given.tolist(), labels.tolist())]
     found = torch.tensor(in_javascript("suppressors", cases))
-    kept = suppress(given, labels if per_class else torch.ones_like(labels), 0.3)
+    kept = batched_nms(given, labels if per_class else torch.ones_like(labels), 0.3)
     assert torch.equal(found < 0, kept)
     for row, by in enumerate(found.tolist()):
         for i, j in enumerate(by):
-            assert j < 0 or (kept[row, j] and boxes.iou(given[row, j : j + 1], given[row, i : i + 1]) > 0.3)
+            assert j < 0 or (
+                kept[row, j] and boxes.iou(given[row, j : j + 1], given[row, i : i + 1]) > 0.3
+            )
 
 
 def test_precision_recall_and_their_area():
@@ -151,6 +166,8 @@ def test_precision_recall_and_their_area():
         hits = random.random(length) < 0.6
         precision, recall = metrics.precision_recall(hits, objects)
         [curve] = in_javascript("precisionRecall", [(hits.tolist(), objects)])
-        assert np.array(curve).reshape(-1, 2) == pytest.approx(np.stack([precision, recall], axis=1))
+        assert np.array(curve).reshape(-1, 2) == pytest.approx(
+            np.stack([precision, recall], axis=1)
+        )
         [area] = in_javascript("averagePrecision", [(curve,)])
         assert area == pytest.approx(metrics.average_precision(precision, recall))

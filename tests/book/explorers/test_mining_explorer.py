@@ -38,7 +38,9 @@ def test_python_and_the_page_choose_what_the_package_does(ratio):
             assert sorted(found["ranked"][: found["count"]]) == wanted.nonzero()[:, 0].tolist()
             assert sorted(found["ranked"]) == (~positive[scene]).nonzero()[:, 0].tolist()
             assert found["positives"] == positive[scene].sum()
-            share = losses[moment, scene, wanted].sum() / losses[moment, scene, ~positive[scene]].sum()
+            share = (
+                losses[moment, scene, wanted].sum() / losses[moment, scene, ~positive[scene]].sum()
+            )
             assert found["share"] == pytest.approx(share.item(), abs=1e-5)
 
 
@@ -55,10 +57,10 @@ def test_scenes_without_positives_or_background_or_loss():
     assert easy == {"ranked": [1], "count": 1, "positives": 1, "share": 0}
 
 
-def test_dots_count_the_boxes_that_share_a_centre():
+def test_dots_count_the_boxes_that_share_a_center():
     explorer, _, _ = made()
     boxes = make_default_boxes(LITE).tolist()
-    [dots] = call(explorer._esm, [("atCentres", [boxes])])
+    [dots] = call(explorer._esm, [("atCenters", [boxes])])
     places, counts = make_default_boxes(LITE)[:, :2].unique(dim=0, return_counts=True)
     assert sum(n for *_, n in dots) == A
     assert sorted(n for *_, n in dots) == sorted(counts.tolist())
@@ -68,7 +70,9 @@ def test_dots_count_the_boxes_that_share_a_centre():
 def test_what_does_not_fit_together_is_refused():
     _, losses, positive = made()
     pictures = torch.zeros(2, 3, 96, 96, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="losses: LITE has 2018 default boxes, got losses for 2017"):
+    with pytest.raises(
+        ValueError, match="losses: LITE has 2018 default boxes, got losses for 2017"
+    ):
         MiningExplorer(LITE, pictures, losses[..., 1:], positive[:, 1:], STEPS)
     with pytest.raises(ValueError, match="steps: expected one for each of 3 moments, got 2"):
         MiningExplorer(LITE, pictures, losses, positive, STEPS[:2])

@@ -5,7 +5,7 @@ import torch
 
 from book.explorers import NMSExplorer
 from ssd_lite.boxes import iou
-from ssd_lite.nms import suppress
+from ssd_lite.nms import batched_nms
 from tests.helpers.javascript import call
 
 CLASSES = ("one", "two", "three")
@@ -26,7 +26,11 @@ def loop(explorer):
     left, steps = list(range(len(explorer.boxes))), []
     while left:
         box, *others = left
-        same = [i for i in others if not explorer.per_class or explorer.labels[i] == explorer.labels[box]]
+        same = [
+            i
+            for i in others
+            if not explorer.per_class or explorer.labels[i] == explorer.labels[box]
+        ]
         struck = [i for i in same if overlap[box, i] > explorer.iou_threshold]
         steps.append({"box": box, "struck": struck})
         left = [i for i in others if i not in struck]
@@ -44,7 +48,7 @@ def test_the_page_takes_the_loop_s_steps_and_python_keeps_the_same(threshold, pe
         assert steps == loop(explorer)
         assert [step["box"] for step in steps] == explorer.kept.nonzero()[:, 0].tolist()
         boxes, labels = torch.tensor([explorer.boxes]), torch.tensor([explorer.labels])
-        wanted = suppress(boxes, labels if per_class else torch.ones_like(labels), threshold)[0]
+        wanted = batched_nms(boxes, labels if per_class else torch.ones_like(labels), threshold)[0]
         assert torch.equal(explorer.kept, wanted)
 
 
@@ -58,7 +62,9 @@ def test_a_step_decides_over_one_box_and_its_rivals():
 
 
 def test_no_candidates():
-    explorer = NMSExplorer(PICTURE, torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), CLASSES)
+    explorer = NMSExplorer(
+        PICTURE, torch.zeros(0, 4), torch.zeros(0), torch.zeros(0, dtype=torch.int64), CLASSES
+    )
     assert explorer.kept.tolist() == []
     assert call(explorer._esm, [("greedySteps", [[], [], 0.45, True])]) == [[]]
 

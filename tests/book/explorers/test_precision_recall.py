@@ -8,7 +8,7 @@ import torch
 
 from book.explorers import PrecisionRecallExplorer
 from ssd_lite.detection import Detections
-from ssd_lite.metrics import Objects, average_precision, evaluate, precision_recall
+from ssd_lite.metrics import GroundTruth, average_precision, evaluate, precision_recall
 from tests.helpers.examples import EXAMPLES, PICTURE
 from tests.helpers.javascript import call
 
@@ -24,7 +24,7 @@ def scenes(seed=0, ties=False):
         corners = torch.from_numpy(random.uniform(0, 30, (6, 2)))
         boxes = torch.cat([corners, corners + 15], dim=1).float()  # (6, 4)
         labels = torch.from_numpy(random.integers(1, 4, 6))
-        real.append(Objects(boxes, labels, torch.from_numpy(random.random(6) < 0.2)))
+        real.append(GroundTruth(boxes, labels, torch.from_numpy(random.random(6) < 0.2)))
         near = boxes.repeat(4, 1) + torch.from_numpy(random.uniform(-5, 5, (24, 4))).float()
         scores = torch.from_numpy(random.uniform(0, 1, 24)).float()
         named = torch.where(torch.from_numpy(random.random(24) < 0.8), labels.repeat(4), 4)
@@ -48,14 +48,21 @@ def test_average_precision_is_that_of_the_evaluation(seed, ties):
 @pytest.mark.parametrize("ties", [False, True], ids=["all scores differ", "equal scores"])
 def test_the_page_counts_as_python_does(ties):
     explorer = made(ties=ties)
-    own = call(explorer._esm, [("ofClass", [explorer.detections, explorer.objects, k]) for k in (1, 2, 3, 4)])
+    own = call(
+        explorer._esm,
+        [("ofClass", [explorer.detections, explorer.objects, k]) for k in (1, 2, 3, 4)],
+    )
     for label, kind in enumerate(own, start=1):
         explorer.label = label
         thresholds = np.linspace(0, 1, 41).tolist()
         counts = call(explorer._esm, [("countAt", [kind, threshold]) for threshold in thresholds])
         for threshold, count in zip(thresholds, counts):
             explorer.threshold = threshold
-            assert count["shown"] == (explorer.scores > threshold).sum() == count["hits"] + count["alarms"]
+            assert (
+                count["shown"]
+                == (explorer.scores > threshold).sum()
+                == count["hits"] + count["alarms"]
+            )
             assert len(count["missed"]) == explorer.total - count["hits"]
             assert explorer.recall == pytest.approx(count["hits"] / max(explorer.total, 1))
             if count["shown"]:
@@ -80,10 +87,14 @@ def test_the_shaded_area_is_the_average_precision(seed):
     hits, objects = random.random(20) < 0.5, 15
     precision, recall = precision_recall(hits, objects)
     curve = np.stack([precision, recall], axis=1).tolist()
-    corners = np.array(call(made()._esm, [("envelopeOf", [curve])])[0])  # (2 hits, 2): recall, precision
+    corners = np.array(
+        call(made()._esm, [("envelopeOf", [curve])])[0]
+    )  # (2 hits, 2): recall, precision
     outline = np.concatenate([[[0, 0]], corners, [[corners[-1, 0], 0]]])
     x, y = outline.T
-    assert abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 == pytest.approx(average_precision(precision, recall))
+    assert abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2 == pytest.approx(
+        average_precision(precision, recall)
+    )
     assert (np.diff(corners[:, 1]) <= 0).all()
 
 

@@ -6,7 +6,7 @@ import torch
 from book.explorers import ReplayExplorer
 from book.replay import Replay, read_replay
 from ssd_lite.detection import detect
-from ssd_lite.drawing import colour, ink_on
+from ssd_lite.drawing import color, ink_on
 from ssd_lite.model import SSD
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE
@@ -24,7 +24,7 @@ def test_it_begins_with_the_last_moment_and_holds_all():
     explorer = made()
     assert explorer.moment == len(REPLAY_FRAMES) - 1
     assert explorer.frames == REPLAY_FRAMES
-    assert explorer.colours == [[colour(label), ink_on(colour(label))] for label in (1, 2)]
+    assert explorer.colors == [[color(label), ink_on(color(label))] for label in (1, 2)]
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.42, 0.5, 0.99])
@@ -35,8 +35,12 @@ def test_page_and_python_show_the_same(threshold):
         explorer.moment = moment
         kept = call(explorer._esm, [("reaching", [lines, threshold]) for lines in frame["found"]])
         for lines, found, recorded in zip(kept, explorer.found, frame["found"], strict=True):
-            rows = torch.cat([found.labels[:, None], found.scores[:, None], found.boxes], dim=1)  # (N, 6)
-            torch.testing.assert_close(torch.tensor(lines[::-1]).view(-1, 6), rows)  # the best is drawn last, on top
+            rows = torch.cat(
+                [found.labels[:, None], found.scores[:, None], found.boxes], dim=1
+            )  # (N, 6)
+            torch.testing.assert_close(
+                torch.tensor(lines[::-1]).view(-1, 6), rows
+            )  # the best is drawn last, on top
             assert len(lines) == sum(line[1] >= threshold for line in recorded)
         [counts] = call(explorer._esm, [("countOfClasses", [frame["found"], CLASSES, threshold])])
         labels = torch.cat([found.labels for found in explorer.found])
@@ -45,16 +49,27 @@ def test_page_and_python_show_the_same(threshold):
 
 def test_it_shows_what_the_model_finds(tmp_path):
     torch.manual_seed(0)
-    model, images = SSD(LITE, Shapes.classes), [Shapes(2, 1, LITE.image_size)[i].image for i in range(2)]
+    model, images = (
+        SSD(LITE, Shapes.classes),
+        [Shapes(2, 1, LITE.image_size)[i].image for i in range(2)],
+    )
     Replay(tmp_path / "replay.json", images, steps=10, threshold=0.2)(10, model)
-    explorer = ReplayExplorer(read_replay(tmp_path / "replay.json"), images, Shapes.classes, threshold=0.2)
+    explorer = ReplayExplorer(
+        read_replay(tmp_path / "replay.json"), images, Shapes.classes, threshold=0.2
+    )
     for shown, found in zip(explorer.found, detect(model, images, 0.2, per_image=20), strict=True):
         assert shown.labels.tolist() == found.labels.tolist() != []
         torch.testing.assert_close(shown.boxes, found.boxes, atol=0.06, rtol=0)
 
 
 def test_words_stay_in_the_picture_and_make_way_for_better_ones():
-    boxes = [[10, 60, 40, 90], [20, 60, 60, 95], [12, 62, 50, 90], [150, 2, 169, 168], [0, 0, 170, 170]]
+    boxes = [
+        [10, 60, 40, 90],
+        [20, 60, 60, 95],
+        [12, 62, 50, 90],
+        [150, 2, 169, 168],
+        [0, 0, 170, 170],
+    ]
     places = call(made()._esm, [("placesFor", [boxes, [8, 8, 8, 8, 8], 170])])[0]
     assert places[4][1] == 0  # no room above it
     for left, top, right, bottom in places:

@@ -17,7 +17,9 @@ from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_VOC
 
 
-def inputs(batch, channels, outputs, height, width, dtype=torch.float64, layout=torch.contiguous_format):
+def inputs(
+    batch, channels, outputs, height, width, dtype=torch.float64, layout=torch.contiguous_format
+):
     """A picture, a weight of which He would approve, and a bias."""
     torch.manual_seed(0)
     x = torch.randn(batch, channels, height, width, dtype=dtype).to(memory_format=layout)
@@ -40,12 +42,13 @@ def test_it_is_the_plain_convolution_and_so_are_its_gradients(sizes, columns, la
     """In any size, cut into bands of any height, of one image or several."""
     tensors = inputs(*sizes, layout=layout)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(winograd, "COLUMNS", columns)
+        patch.setattr(winograd, "TILE_BUDGET", columns)
         ours, theirs = winograd_conv2d(*tensors), plain(*tensors)
         torch.testing.assert_close(ours, theirs)
         gradient = torch.randn_like(theirs)
         for mine, yours in zip(
-            torch.autograd.grad(ours, tensors, gradient), torch.autograd.grad(theirs, tensors, gradient)
+            torch.autograd.grad(ours, tensors, gradient),
+            torch.autograd.grad(theirs, tensors, gradient),
         ):
             torch.testing.assert_close(mine, yours)
 
@@ -72,7 +75,8 @@ def test_the_result_may_be_changed_in_place():
     result = winograd_conv2d(*tensors).relu_()
     assert result.is_contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(
-        torch.autograd.grad(result.sum(), tensors), torch.autograd.grad(plain(*tensors).relu().sum(), tensors)
+        torch.autograd.grad(result.sum(), tensors),
+        torch.autograd.grad(plain(*tensors).relu().sum(), tensors),
     )
 
 
@@ -119,25 +123,31 @@ def test_what_detection_keeps_follows_the_parameter():
         before, again = layer(x), layer(x)
         first = winograd._kept[layer.weight][1]
         assert torch.equal(before, again)
-        assert winograd.product_weights(layer.weight) is first
-        layer.weight.mul_(2)  # as an optimiser or load_state_dict would change it
-        torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3)
+        assert winograd._product_weights(layer.weight) is first
+        layer.weight.mul_(2)  # as an optimizer or load_state_dict would change it
+        torch.testing.assert_close(
+            layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3
+        )
         layer.weight.data = torch.randn_like(layer.weight)
-        torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(
+            layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-2
+        )
     held = weakref.ref(winograd._kept[layer.weight][1])
     del layer, first
     gc.collect()
     assert held() is None
 
 
-@pytest.mark.parametrize("optimiser", [torch.optim.AdamW, torch.optim.SGD])
-def test_what_is_kept_follows_a_fused_optimiser_too(optimiser):
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_what_is_kept_follows_a_fused_optimizer_too(optimizer):
     """It changes parameters behind the back of their version counter: detection would go on with the first weights."""
     layer, x = nn.Conv2d(128, 128, 3, padding=1), torch.randn(1, 128, 20, 20)
-    fused = optimiser(layer.parameters(), lr=0.1, fused=True)
+    fused = optimizer(layer.parameters(), lr=0.1, fused=True)
     for _ in range(3):
         with torch.inference_mode(), Winograd():
-            torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(
+                layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3
+            )
             assert layer.weight in winograd._kept
         layer(x).square().mean().backward()
         fused.step()
@@ -146,7 +156,9 @@ def test_what_is_kept_follows_a_fused_optimiser_too(optimiser):
 def test_parameters_made_for_inference_only():
     with torch.inference_mode(), Winograd():
         layer, x = nn.Conv2d(128, 128, 3, padding=1), torch.randn(4, 128, 40, 40)
-        torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            layer(x), plain(x, layer.weight, layer.bias), rtol=1e-3, atol=1e-3
+        )
 
 
 def test_a_whole_network_answers_and_learns_the_same(calls):
@@ -158,7 +170,11 @@ def test_a_whole_network_answers_and_learns_the_same(calls):
         model.zero_grad()
         logits, offsets = model(images)
         (logits.square().mean() + offsets.square().mean()).backward()
-        return logits.detach(), offsets.detach(), [parameter.grad.clone() for parameter in model.parameters()]
+        return (
+            logits.detach(),
+            offsets.detach(),
+            [parameter.grad.clone() for parameter in model.parameters()],
+        )
 
     logits, offsets, gradients = answers_and_gradients()
     assert not calls

@@ -12,22 +12,21 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 from torchvision.transforms import v2
 
-from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_in_chunks
+from ssd_lite import fast
+from ssd_lite.augment import UNIFORMS_PER_IMAGE
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.data import Batch, Resized, Sample, collate
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.detection import detect, postprocess
+from ssd_lite.detection import detect
 from ssd_lite.encoding import encode
-from ssd_lite.fast.winograd import arithmetic
-from ssd_lite.loss import multibox_loss
-from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
+from ssd_lite.precision import autocast
 from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_TORCHVISION, SSD300_VOC, SSDSpec
 from ssd_lite.torchvision_weights import from_torchvision
-from ssd_lite.train import train_step
+from ssd_lite.train import faster_loss, train_step
 
 HEIGHT, WIDTH = 375, 500  # of most photographs of PASCAL VOC
 
@@ -79,11 +78,12 @@ def network(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) -> P
     device = ours.mean.device
     images = torch.randn(batch, 3, 300, 300, device=device)
     last = images.contiguous(memory_format=torch.channels_last)
+    sooner = fast.accelerate(ours)
 
     @torch.inference_mode()
     def we():
-        with arithmetic(device, precision):
-            return ours(last)
+        with autocast(device, precision):
+            return sooner(last)
 
     @torch.inference_mode()
     def they():
@@ -136,7 +136,7 @@ def postprocessing(
 
     @torch.inference_mode()
     def we():
-        return postprocess(logits, offsets, defaults, SSD300_TORCHVISION)
+        return fast.postprocess(logits, offsets, defaults, SSD300_TORCHVISION)
 
     @torch.inference_mode()
     def they():
@@ -200,8 +200,8 @@ def matching_and_loss(
     raw = {"cls_logits": logits, "bbox_regression": offsets}
 
     def we():
-        target_labels, target_boxes = match(defaults, batch.boxes, labels)
-        return multibox_loss(
+        target_labels, target_boxes = fast.match(defaults, batch.boxes, labels)
+        return fast.multibox_loss(
             logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives
         )
 
@@ -233,7 +233,8 @@ def our_step(
     )
     optimizer, data = make_optimizer(model, recipe), Shapes(batch, 0, spec.image_size)
     seen = collate([data[i] for i in range(batch)]).to(device)
-    return lambda: train_step(model, model, optimizer, seen, 0, recipe)
+    network = fast.accelerate(model)
+    return lambda: train_step(network, model, optimizer, seen, 0, recipe, faster_loss)
 
 
 def their_step(classes: int, batch: int, device: torch.device) -> Callable:
@@ -320,6 +321,6 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
 
     def we():
         seen = collate([resized[i] for i in range(batch)]).to(device)
-        return augment_in_chunks(*seen, noise, mean, 300)
+        return fast.augment_batch(*seen, noise, mean, 300)
 
     return Pair(we, they)

@@ -1,4 +1,4 @@
-"""The Single Shot MultiBox Detector, made of the pieces that the book teaches: one module per chapter.
+"""The Single Shot MultiBox Detector, made of the pieces that the book teaches.
 
 Three lines find the objects in a picture: load a model, detect, draw::
 

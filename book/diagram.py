@@ -146,7 +146,6 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
         model = SSD(spec, ["any class"])
     channels = [*model.base.channels, *(extra.channels for extra in spec.extras)]
     boxes = cxcywh_to_xyxy(make_default_boxes(spec))  # (A, 4)
-    counts = [n * n * k for n, k in zip(spec.maps, spec.boxes_per_cell)]
     parts, y = [], 14
     parts += tile(y, 0, boxes[:0], theme)
     parts.append(label(TEXT, y + 32, "the picture", theme["ink"], 18, bold=True))
@@ -165,7 +164,7 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
         spec.maps,
         spec.boxes_per_cell,
         channels,
-        boxes.split(counts),
+        boxes.split(spec.boxes_per_level),
     ):
         parts.append(arrow([(CENTER, y + TILE + 4), (CENTER, y + ROW - 4)], theme))
         parts.append(label(CENTER + 12, y + TILE + 25, way, theme["gray"], 14, halo=theme["paper"]))
@@ -181,17 +180,18 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
     bottom = y + ROW
     parts.append(arrow([(END, 14 + ROW + TILE / 2), (END, bottom + 4)], theme))
     parts.append(label(END - 8, y + TILE + 20, "heads, 3 × 3", theme["gray"], 14, "end"))
-    total = f"{sum(counts)} default boxes, an answer for each:"
-    answers = f"{sum(counts)} × (C + 1) scores, {sum(counts)} × 4 offsets; then NMS"
+    total = len(boxes)
+    count = f"{total} default boxes, an answer for each:"
+    answers = f"{total} × (C + 1) scores, {total} × 4 offsets; then NMS"
     parts.append(rectangle(10, bottom + 6, WIDTH - 20, 62, theme["lit"], radius=8))
-    parts.append(label(WIDTH / 2, bottom + 32, total, theme["on lit"], 16, "middle", bold=True))
+    parts.append(label(WIDTH / 2, bottom + 32, count, theme["on lit"], 16, "middle", bold=True))
     parts.append(label(WIDTH / 2, bottom + 55, answers, theme["on lit"], 15, "middle"))
     return picture(
         WIDTH,
         bottom + 78,
         parts,
         theme,
-        f"Architecture of {spec.name}, with {sum(counts)} default boxes",
+        f"Architecture of {spec.name}, with {total} default boxes",
     )
 
 

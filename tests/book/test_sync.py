@@ -12,16 +12,19 @@ from book.sync import ROOT, code_cells, names_of, shown_in, source_of, sync, syn
 # Where each teaching module is taught: how its notebook's name begins. There its definitions must be shown, once.
 CHAPTER = {
     "boxes": "01",
+    "spec": "02",
     "default_boxes": "02",
     "matching": "03",
     "encoding": "04",
     "loss": "05",
     "mining": "06",
+    "bases": "07",
     "model": "07",
     "nms": "08",
+    "detection": "08",
     "augment": "09",
     "metrics": "10",
-    "winograd": "f",
+    "fast/winograd": "f",
 }
 
 MODULE = '''\

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from ssd_lite.shapes import Shapes
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 def annotation(*objects, size=(60, 40)):
@@ -72,7 +72,7 @@ def start(*arguments, cwd, before=(), **options):
     command = [sys.executable, *before, "-m", "ssd_lite", *map(str, arguments)]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(HOUSE),
+        "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }

@@ -30,7 +30,7 @@ from ssd_lite.checkpoint import (
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
 from ssd_lite.torchvision_weights import load_vgg16_features
-from tests.helpers.scenes import HOUSE
+from tests.helpers.scenes import ROOT
 
 CLASSES = ("disc", "square")
 
@@ -363,7 +363,7 @@ for step in range(10**6):
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
     """A process does nothing but write checkpoints. Wherever it is stopped or killed, a whole one is there."""
     path, rng = tmp_path / "last.safetensors", random.Random(0)
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     seen = []
     for _ in range(2):
         command = [sys.executable, "-c", WRITER, str(path)]

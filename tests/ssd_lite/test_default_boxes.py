@@ -8,7 +8,6 @@ import torch
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 
-from ssd_lite import default_boxes
 from ssd_lite import spec as spec_module
 from ssd_lite.default_boxes import box_shapes, cell_centers, make_default_boxes, sizes_by_rule
 from ssd_lite.spec import (
@@ -164,7 +163,7 @@ def test_boxes_per_cell_counts_the_boxes(spec):
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda s: s.name)
 def test_a_spec_is_bound_to_its_own_name_and_made_of_plain_tuples(spec):
-    assert getattr(default_boxes, spec.name) is spec
+    assert getattr(spec_module, spec.name) is spec
     assert {
         type(spec.maps),
         type(spec.steps),

@@ -218,15 +218,18 @@ def tile(y: float, cells: int, boxes: Float[Tensor, "n 4"], theme: dict[str, str
     ticks = [i / cells for i in range(1, cells)]
     lines = " ".join([f"M{at(t, 0)} L{at(t, 1)} M{at(0, t)} L{at(1, t)}" for t in ticks])
     parts = [
-        f'<polygon points="{outline([0, 0, 1, 1])}" fill="{theme["card"]}" stroke="{theme["ink"]}"/>'
+        f'<polygon points="{outline([0, 0, 1, 1])}" fill="{theme["card"]}" '
+        f'stroke="{theme["ink"]}"/>'
     ]
     if lines:
         parts.append(
-            f'<path d="{lines}" stroke="{theme["pale"]}" stroke-width="{0.4 if cells > 15 else 0.9}"/>'
+            f'<path d="{lines}" stroke="{theme["pale"]}" '
+            f'stroke-width="{0.4 if cells > 15 else 0.9}"/>'
         )
     for box in boxes.tolist():
         parts.append(
-            f'<polygon points="{outline(box)}" fill="none" stroke="{theme["box"]}" stroke-width="1.6"/>'
+            f'<polygon points="{outline(box)}" fill="none" '
+            f'stroke="{theme["box"]}" stroke-width="1.6"/>'
         )
     return parts
 
@@ -291,9 +294,15 @@ def picture(
     wide: float, high: float, parts: list[str], theme: dict[str, str], title: str = ""
 ) -> Diagram:
     """Parts on the theme's ground, as a whole SVG file. One with a title is a single picture."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
+        f'viewBox="0 0 {wide} {high}"'
+    )
     tip = f'<path d="M0,0 L9,4.5 L0,9 Z" fill="{theme["gray"]}"/>'
-    marker = f'<marker id="tip" markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto">{tip}</marker>'
+    marker = (
+        '<marker id="tip" markerWidth="9" markerHeight="9" refX="8" refY="4.5" '
+        f'orient="auto">{tip}</marker>'
+    )
     font = "font-family=\"'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif\""
     lines = [
         f'{head} {font} role="img">\n<title>{escape(title)}</title>'

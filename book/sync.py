@@ -86,7 +86,8 @@ def shown_in(cell: str) -> tuple[str, list[str]] | None:
     for node in body:
         if not names_of(node):
             raise ValueError(
-                f"only definitions can stand in such a cell, not {ast.unparse(node).splitlines()[0]!r}"
+                "only definitions can stand in such a cell, "
+                f"not {ast.unparse(node).splitlines()[0]!r}"
             )
     if not names:
         raise ValueError(
@@ -132,7 +133,8 @@ def sync(root: Path = ROOT, check: bool = False) -> list[str]:
                 continue
             if wanted != source and check:
                 problems.append(
-                    f"{path.name}, cell {i}: differs from {wanted.splitlines()[0][2:]}; run 'make sync'"
+                    f"{path.name}, cell {i}: differs from {wanted.splitlines()[0][2:]}; "
+                    "run 'make sync'"
                 )
             elif wanted != source:
                 cell["source"] = wanted.splitlines(keepends=True)

@@ -246,7 +246,8 @@ def main() -> None:
         record = json.loads(path.read_text())
         if record["protocol"] != protocol:
             raise SystemExit(
-                f"{path}: was recorded with {record['protocol']}, not {protocol}; move it away first"
+                f"{path}: was recorded with {record['protocol']}, not {protocol}; "
+                "move it away first"
             )
     done = {(line["group"], line["variant"], line["seed"]) for line in record["runs"]}
     chosen = [v for v in variants(spec, recipe, many, few) if args.only in (None, v.group)]

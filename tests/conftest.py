@@ -33,6 +33,7 @@ def bccd_folder(do_without):
     """The folder of BCCD's 364 photographs, beside the repository."""
     if not (BCCD / "ImageSets").is_dir():
         do_without(
-            f"BCCD is not in {BCCD}; get it with: python -m ssd_lite train --data bccd --steps 1, then copy data/bccd"
+            f"BCCD is not in {BCCD}; get it with: "
+            "python -m ssd_lite train --data bccd --steps 1, then copy data/bccd"
         )
     return BCCD

@@ -74,7 +74,8 @@ class DefaultBoxExplorer(Explorer):
     ):
         if SPECS.get(spec.name) != spec:
             raise ValueError(
-                f"spec: expected one of {', '.join(SPECS)}, got {spec.name!r}; set the knobs for another"
+                f"spec: expected one of {', '.join(SPECS)}, got {spec.name!r}; "
+                "set the knobs for another"
             )
         specs = {
             name: {

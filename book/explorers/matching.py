@@ -56,8 +56,8 @@ class MatchingExplorer(Explorer):
         for name, (_, boxes, names) in scenes.items():
             if not 1 <= len(boxes) == len(names) <= MOST:
                 raise ValueError(
-                    f"scenes: {name!r} has {len(boxes)} objects and {len(names)} names; give 1 to {MOST} objects, "
-                    "and a name for each"
+                    f"scenes: {name!r} has {len(boxes)} objects and {len(names)} names; give 1 to "
+                    f"{MOST} objects, and a name for each"
                 )
         if not 0 < threshold <= 1:
             raise ValueError(

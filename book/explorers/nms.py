@@ -51,13 +51,15 @@ class NMSExplorer(Explorer):
     ):
         if not len(boxes) == len(scores) == len(labels):
             raise ValueError(
-                f"scores and labels: expected one for each of {len(boxes)} boxes, got {len(scores)} and {len(labels)}"
+                f"scores and labels: expected one for each of {len(boxes)} boxes, "
+                f"got {len(scores)} and {len(labels)}"
             )
         if (scores.diff() > 0).any():
             raise ValueError("scores: they must descend; sort the candidates, best first")
         if ((labels < 1) | (labels > len(classes))).any():
             raise ValueError(
-                f"labels: expected 1..{len(classes)}, one for each of the classes, got {labels.tolist()}"
+                f"labels: expected 1..{len(classes)}, one for each of the classes, "
+                f"got {labels.tolist()}"
             )
         super().__init__(
             step=step,

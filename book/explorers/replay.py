@@ -46,7 +46,8 @@ class ReplayExplorer(Explorer):
         for frame in frames:
             if len(frame["found"]) != len(images):
                 raise ValueError(
-                    f"images: expected the {len(frame['found'])} that the replay looked at, got {len(images)}"
+                    f"images: expected the {len(frame['found'])} that the replay looked at, "
+                    f"got {len(images)}"
                 )
         own = [color(label) for label in range(1, len(classes) + 1)]
         super().__init__(

@@ -95,7 +95,8 @@ def browser(do_without):
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if not found:
         do_without(
-            "no Chromium here: install it (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/it"
+            "no Chromium here: install it (Debian: apt-get install chromium), or name one: "
+            "CHROMIUM=/path/to/it"
         )
     from playwright.sync_api import sync_playwright
 

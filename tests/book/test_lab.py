@@ -104,7 +104,8 @@ def words(page):
 def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(f"{lab}/lab/tree/{CHAPTER}?token={TOKEN}&reset")
-    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"  # the kernel has started
+    # The status bar says "Idle" when the kernel has started.
+    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
     page.wait_for_function(ready, timeout=2 * MINUTES)
     page.locator("#jp-MainMenu").get_by_text("Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()

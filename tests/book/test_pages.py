@@ -34,7 +34,10 @@ TOO_WIDE = """() => {
       .map((element) => element.outerHTML.slice(0, 120));
 }"""
 # The colors of code are the same on every page, and to look at each of its thousands of words takes axe a minute.
-PLAIN_CODE = "document.querySelectorAll('.highlight pre').forEach((code) => (code.textContent = code.textContent))"
+PLAIN_CODE = (
+    "document.querySelectorAll('.highlight pre').forEach((code) => "
+    "(code.textContent = code.textContent))"
+)
 BARRIERS = """async (disabled) => {
   const rules = Object.fromEntries(disabled.map((rule) => [rule, { enabled: false }]));
   const found = (await axe.run({ rules, resultTypes: ["violations"], preload: false })).violations;

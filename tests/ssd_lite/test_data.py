@@ -420,9 +420,12 @@ def test_a_bad_annotation_is_named_with_what_is_wrong(tmp_path, xml, message):
 
 LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
 BOMBS = {
-    "billion laughs": f'<!DOCTYPE annotation [<!ENTITY a0 "ha">{LAUGHS}]><annotation>&a9;</annotation>',
-    "quadratic": f'<!DOCTYPE x [<!ENTITY a "{"ha" * 50_000}">]><annotation>{"&a;" * 50_000}</annotation>',
-    "external entity": '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation>&a;</annotation>',
+    "billion laughs": "<!DOCTYPE annotation [<!ENTITY a0 "
+    f'"ha">{LAUGHS}]><annotation>&a9;</annotation>',
+    "quadratic": "<!DOCTYPE x [<!ENTITY a "
+    f'"{"ha" * 50_000}">]><annotation>{"&a;" * 50_000}</annotation>',
+    "external entity": "<!DOCTYPE x [<!ENTITY a SYSTEM "
+    '"file:///etc/passwd">]><annotation>&a;</annotation>',
     "external document type": '<!DOCTYPE annotation SYSTEM "http://localhost/a.dtd"><annotation/>',
 }
 

@@ -184,7 +184,10 @@ def detection(our_model: SSD, their_model: torch.nn.Module, batch: int, precisio
 
 
 def scenes(batch: int, objects: int | None = None) -> Batch:
-    """Drawn scenes at SSD300's size; with ``objects``, so many boxes in each, wherever they fall."""
+    """Drawn scenes at SSD300's size.
+
+    With ``objects``, so many boxes are in each, wherever they fall.
+    """
     data = Shapes(batch, 0, 300)
     batch = collate([data[i] for i in range(batch)])
     if objects is None:
@@ -235,7 +238,7 @@ def default_boxes(their_model: torch.nn.Module, batch: int, device: torch.device
 def our_step(
     spec: SSDSpec, classes: Sequence[str], batch: int, device: torch.device, precision: str
 ) -> Callable:
-    """A step of training as in the paper, without augmentation: SGD with momentum and weight decay."""
+    """A training step as in the paper, without augmentation: SGD with momentum, weight decay."""
     torch.manual_seed(0)
     model = SSD(spec, classes).to(device, memory_format=torch.channels_last)
     recipe = Recipe(
@@ -295,7 +298,7 @@ class Photographs(Dataset):
 
 
 def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
-    """Photographs in memory to training pictures, not yet normalized: the paper's augmentation.
+    """Photographs in memory to training pictures that are not yet normalized.
 
     Theirs is torchvision's reference recipe for SSD, which goes picture by picture. Ours begins by
     warping each picture to the network's size; with ``kept`` that was done in an earlier epoch,

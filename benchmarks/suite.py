@@ -1,4 +1,4 @@
-"""What is measured: which of the two is faster, how the cost grows, and whether accuracy suffers."""
+"""What is measured: which of the two is faster, how the cost grows, what accuracy suffers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -169,7 +169,7 @@ def operations(device: torch.device) -> dict[str, dict]:
 
 
 def accuracy(device: torch.device, quick: bool) -> dict[str, float]:
-    """mAP of the recorded small model on its held-out scenes, by precision, even where that is slow."""
+    """mAP of the recorded small model on its held-out scenes, in each precision."""
     model = load_model(RECORDS / "shapes_lite_cpu.safetensors", device)
     data = Shapes(20 if quick else 500, 1)
     return {

@@ -1,4 +1,4 @@
-"""Two ways to do the same thing, timed in turn, so that a machine that slows down slows both."""
+"""Two ways to do the same thing, timed in turn, so that a slow moment slows both."""
 
 from collections.abc import Callable
 from statistics import median, quantiles

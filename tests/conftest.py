@@ -1,4 +1,4 @@
-"""What tests share: the photographs, a way to do without what is not there, and the option to test a book at hand."""
+"""What tests share: the photographs, skipping what is not there, and the option --book."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The scripts that record what pages quote: every variant is what its name says, each command runs at small size."""
+"""The scripts that record what pages quote: the variants, and each command at small size."""
 
 import json
 import subprocess
@@ -132,7 +132,7 @@ def test_ablations_are_recorded_one_by_one_and_go_on(tmp_path):
 
 
 def test_the_gpus_record_can_be_made_at_small_size(tmp_path, monkeypatch):
-    """On whatever machine this is: two steps of the four runs, on a folder of drawn scenes instead of BCCD."""
+    """On any machine: two steps of the four runs, on drawn scenes instead of BCCD."""
     folder = str(folder_of_scenes(tmp_path / "bccd", train=3, test=1))
     monkeypatch.setattr(record, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(record, "GPU_DATA", (folder,))

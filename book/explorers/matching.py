@@ -1,4 +1,4 @@
-"""Chapter 3's explorer: objects under the reader's hand, and which default boxes answer for them."""
+"""Chapter 3's explorer: objects to drag, and which default boxes answer for them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,14 +20,18 @@ MOST = 4  # objects in a scene: as many as there are colors
 class MatchingExplorer(Explorer):
     """Drag objects over default boxes, and see who answers for whom, and who is lost.
 
-    :attr:`owner` is what the knobs say: the answer of the package's matcher, or of one of the two that lose objects.
+    :attr:`owner` is what the knobs say: the answer of the package's matcher, or of one of the two
+    that lose objects.
 
     Args:
-        scenes: by name, a square picture, its objects, xyxy in fractions of the picture, and what they are called.
+        scenes: by name, a square picture, its objects, xyxy in fractions of the picture, and what
+            they are called.
         specs: whose default boxes there are to choose from.
-        threshold: the smallest IoU at which a default box answers for an object that is not its own.
-        forced: how objects come by a default box of their own: ``"none"`` do; by ``"overwrite"`` each takes its best,
-            also from another; ``"bipartite"``, as in :mod:`ssd_lite.matching`, the largest pair goes first.
+        threshold: the smallest IoU at which a default box answers for an object that is not its
+            own.
+        forced: how objects come by a default box of their own: ``"none"`` do; by ``"overwrite"``
+            each takes its best, also from another; ``"bipartite"``, as in
+            :mod:`ssd_lite.matching`, the largest pair goes first.
     """
 
     module = "matching.js"

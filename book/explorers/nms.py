@@ -12,7 +12,7 @@ from ssd_lite.nms import batched_nms
 
 
 class NMSExplorer(Explorer):
-    """Step through the greedy loop: which box it takes, which rivals that strikes out, and who is left.
+    """Step through the greedy loop: the box it takes, the rivals it strikes out, who is left.
 
     :attr:`kept` is what survives when all steps are done.
 

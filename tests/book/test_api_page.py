@@ -36,7 +36,10 @@ COMMANDS = list(next(action for action in make_parser()._actions if action.choic
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The appendix as Sphinx understands it, with the book's own settings; a warning is an error."""
+    """The appendix as Sphinx understands it, with the book's own settings.
+
+    A warning is an error.
+    """
     folder = tmp_path_factory.mktemp("api")
     (folder / "chapters").mkdir()
     for chapter in CHAPTERS:

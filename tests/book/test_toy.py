@@ -93,7 +93,10 @@ def test_what_is_left_finds_both_objects_and_takes_the_cloud_for_a_car():
 
 
 def test_the_scene_through_all_chapters():
-    """From overlaps to average precision, each step on what the last one gave, with the numbers of the pages."""
+    """From overlaps to average precision, with the numbers of the pages.
+
+    Each step works on what the last one gave.
+    """
     labels, boxes = match(toy.default_boxes, toy.boxes[None], toy.labels[None])  # chapter 3
     assert labels.tolist() == [[0, 0, 0, 2, 1, 0, 0, 0]]
 

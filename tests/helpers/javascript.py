@@ -15,7 +15,10 @@ import("data:text/javascript;base64," + Buffer.from(source).toString("base64")).
 
 
 def call(source: str, calls: list[tuple[str, list]]) -> list:
-    """What the functions of an ES module return: its source, and pairs of a name and arguments."""
+    """What the functions of an ES module return.
+
+    Given are its source, and pairs of a name and arguments.
+    """
     node = shutil.which("node")
     if node is None:
         how = (

@@ -19,8 +19,8 @@ from ssd_lite.spec import (
     SSDSpec,
 )
 
-# What the paper and its code say, written down a second time: cells, step (px) and ratios of each level. The sizes (px)
-# end with a maximum.
+# What the paper and its code say, written down a second time: cells, step (px) and ratios of each
+# level. The sizes (px) end with a maximum.
 LEVELS_300 = [
     (38, 8, [2]),
     (19, 16, [2, 3]),

@@ -46,7 +46,10 @@ def runs(tmp_path_factory):
 
 
 def test_two_processes_end_with_the_weights_of_one(runs):
-    """What the steps changed is the same but for rounding; Adam, which divides by gradients near 0, enlarges that."""
+    """What the steps changed is the same but for rounding.
+
+    Adam, which divides by gradients near 0, enlarges that.
+    """
     (alone, _, about), (together, _, _) = (
         load_checkpoint(folder / "last.safetensors") for folder in runs[:2]
     )

@@ -12,7 +12,10 @@ from tests.helpers import oracles
 
 
 def random_scenes(count, images=8, seed=0):
-    """``count`` batches of ``images`` images: few default boxes, for which objects fight, or enough of them."""
+    """``count`` batches of ``images`` images.
+
+    There are few default boxes, for which objects fight, or enough of them.
+    """
     generator = torch.Generator().manual_seed(seed)
     for i in range(count):
         yield oracles.grid_scenes(
@@ -106,7 +109,10 @@ def test_every_object_gets_a_box_of_the_real_ssd300_though_some_are_tiny_or_iden
 
 
 def test_bug_two_objects_share_a_best_default_box_amdegroot_354():
-    """The second overwrote the first. Both objects overlap only the first default box by half or more."""
+    """The second overwrote the first.
+
+    Both objects overlap only the first default box with an IoU of one half or more.
+    """
     defaults, boxes, labels = one_image(
         [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.125, 0.125]],
         [[0.0, 0.0, 0.5, 0.4375], [0.0, 0.0, 0.5, 0.46875]],
@@ -130,7 +136,10 @@ def test_more_objects_than_default_boxes():
 
 
 def test_an_objects_own_box_is_not_taken_by_one_that_overlaps_it_more():
-    """Object 1 covers both default boxes better, but takes the first; object 2 keeps what is left."""
+    """Object 1 covers both default boxes better, but takes the first.
+
+    Object 2 keeps what is left.
+    """
     defaults, boxes, labels = one_image(
         [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4375]],
         [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.125, 0.125]],

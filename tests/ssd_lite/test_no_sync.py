@@ -1,4 +1,4 @@
-"""Where host and GPU synchronize: nowhere in a training step, in detection only where stated.
+"""Where host and GPU synchronize: never in a training step, in detection only as stated.
 
 To synchronize is to make the host wait until the GPU has finished what was given to it. The first
 tests need no GPU. They run the pieces on tensors that have shapes and claim to be on a GPU, but
@@ -89,7 +89,7 @@ class Syncs(TorchDispatchMode):
         if not any(x.is_cuda for x in tensors):
             return None
         if name in INDEXING | {"where"} and not all(x.is_cuda for x in tensors):
-            # Other operators accept no more than a single number on the host, which they read there.
+            # Other operators accept a single number on the host at most, which they read there.
             return "copy to the GPU"
         if name in INDEXING:
             mask = any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
@@ -105,7 +105,10 @@ def no_gpu(monkeypatch):
 
 
 def backward(loss):
-    """``loss.backward()``, node by node, in this thread: PyTorch's own looks for the GPU itself."""
+    """``loss.backward()``, node by node, in this thread.
+
+    PyTorch's own looks for the GPU itself.
+    """
     users, seen = defaultdict(int), {loss.grad_fn}
     waiting = [loss.grad_fn]
     while waiting:

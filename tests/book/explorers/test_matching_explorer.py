@@ -1,4 +1,4 @@
-"""Who answers for whom: the page says what the package says, and in Python the knobs compute the same."""
+"""The matching explorer says what the package says, on the page and in Python."""
 
 import pytest
 import torch
@@ -14,7 +14,10 @@ from tests.helpers.javascript import call
 
 
 def crowd(count, seed):
-    """xyxy, of all sizes, among them small ones that lie inside many default boxes, which tie for them."""
+    """Boxes (xyxy) of all sizes.
+
+    Some are small ones that lie inside many default boxes, which tie for them.
+    """
     generator = torch.Generator().manual_seed(seed)
     size = 0.04 + 0.6 * torch.rand(count, 2, generator=generator, dtype=torch.float64) ** 3
     corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * (1 - size)

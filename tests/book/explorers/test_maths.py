@@ -1,4 +1,4 @@
-"""The explorers' box maths is the package's: the same arguments, the same answers, to a millionth."""
+"""The explorers' box math is the package's, to a millionth."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +78,7 @@ def test_default_boxes(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_the_nearest_center_holds_the_best_box_of_a_shape(spec):
-    """Objects of all sizes, many of them in corners and at edges, against every default box there is."""
+    """Objects of all sizes, many at corners and edges, against every default box there is."""
     objects = random_boxes(300, seed=2)
     objects[:40] = (objects[:40] * 0.1).clamp(max=1)
     objects[40:80] = 1 - objects[40:80, [2, 3, 0, 1]] * 0.1

@@ -92,16 +92,18 @@ def test_overwriting_is_the_plain_loop():
     for b in range(len(boxes)):
         real = [g for g in range(6) if labels[b, g] > 0]
         overlap = [[oracles.iou(boxes[b, g].tolist(), d) for d in corners] for g in real]
-        owner = {}
+        assigned = {}
         for a in range(len(corners)):
             best = max(range(len(real)), key=lambda i: overlap[i][a], default=None)
             if best is not None and overlap[best][a] >= 0.5:
-                owner[a] = real[best]
+                assigned[a] = real[best]
         for i, g in enumerate(real):
-            owner[max(range(len(corners)), key=lambda a: overlap[i][a])] = g  # whoever had it
-        expected = [int(labels[b, owner[a]]) if a in owner else 0 for a in range(len(corners))]
+            assigned[max(range(len(corners)), key=lambda a: overlap[i][a])] = g  # whoever had it
+        expected = [
+            int(labels[b, assigned[a]]) if a in assigned else 0 for a in range(len(corners))
+        ]
         assert found[b].tolist() == expected
-        for a, g in owner.items():
+        for a, g in assigned.items():
             assert torch.equal(target_boxes[b, a], boxes[b, g])
 
 

@@ -20,8 +20,8 @@ MOST = 4  # objects in a scene: as many as there are colors
 class MatchingExplorer(Explorer):
     """Drag objects over default boxes, and see who answers for whom, and who is lost.
 
-    :attr:`owner` is what the knobs say: the answer of the package's matcher, or of one of the two
-    that lose objects.
+    :attr:`assigned` is what the knobs say: the answer of the package's matcher, or of one of the
+    two that lose objects.
 
     Args:
         scenes: by name, a square picture, its objects, xyxy in fractions of the picture, and what
@@ -95,7 +95,7 @@ class MatchingExplorer(Explorer):
         return make_default_boxes(self._specs[self.spec])
 
     @property
-    def owner(self) -> Int[Tensor, " A"]:
+    def assigned(self) -> Int[Tensor, " A"]:
         """Index of the object that each default box answers for, or -1 for background."""
         default_boxes = self.default_boxes.double()  # as precise as the knobs are
         objects = torch.tensor(self.objects, dtype=torch.float64).view(-1, 4)
@@ -103,15 +103,15 @@ class MatchingExplorer(Explorer):
             labels = torch.ones(1, len(objects), dtype=torch.int64)
             return assign(default_boxes, objects[None], labels, self.threshold)[0]
         overlap = iou(objects, cxcywh_to_xyxy(default_boxes))  # (G, A)
-        best, owner = overlap.max(dim=0)  # (A,)
-        owner = torch.where(best >= self.threshold, owner, -1)
+        best, assigned = overlap.max(dim=0)  # (A,)
+        assigned = torch.where(best >= self.threshold, assigned, -1)
         if self.forced == "overwrite":
             for g, ious in enumerate(overlap):
                 if ious.max() > 1e-6:
-                    owner[ious.argmax()] = g
-        return owner
+                    assigned[ious.argmax()] = g
+        return assigned
 
     @property
     def lost(self) -> list[int]:
         """The objects that no default box answers for."""
-        return [g for g in range(len(self.objects)) if g not in self.owner]
+        return [g for g in range(len(self.objects)) if g not in self.assigned]

@@ -59,8 +59,8 @@ def test_both_objects_want_the_same_box_and_only_one_by_half(overlap):
 
 
 def test_matching_keeps_both():
-    owner = assign(toy.default_boxes, toy.boxes[None], toy.labels[None])[0]
-    assert owner.tolist() == [-1, -1, -1, CAR, HOUSE, -1, -1, -1]
+    assigned = assign(toy.default_boxes, toy.boxes[None], toy.labels[None])[0]
+    assert assigned.tolist() == [-1, -1, -1, CAR, HOUSE, -1, -1, -1]
 
 
 def test_the_network_answers_what_its_raw_outputs_say():

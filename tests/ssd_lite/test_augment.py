@@ -51,23 +51,23 @@ def scenes(count, seed=0, size=SIZE, objects=3):
 
 
 def still(uniforms):
-    """The same noise, but the colors stay: distortions are off at 0.5 and above."""
+    """The same uniform numbers, but the colors stay: distortions are off at 0.5 and above."""
     uniforms = uniforms.clone()
     uniforms[:, :4] = 0.9
     return uniforms
 
 
 def nothing_happens(count):
-    """Noise at which every part of the augmentation leaves the picture as it is."""
+    """Uniform numbers at which every part of the augmentation leaves the picture as it is."""
     uniforms = torch.full((count, UNIFORMS_PER_IMAGE), 0.9)  # all is off at 0.5 and above
     uniforms[:, -2] = 0  # the first kind of crop is the whole window
     return uniforms
 
 
-# A function of noise. -----------------------------------------------------------------------------
+# A function of uniform numbers. -------------------------------------------------------------------
 
 
-def test_the_same_noise_gives_the_same_result_and_the_inputs_stay():
+def test_the_same_uniforms_give_the_same_result_and_the_inputs_stay():
     inputs, uniforms = scenes(4), random(4, UNIFORMS_PER_IMAGE)
     before = [x.clone() for x in inputs]
     first, second = (augment_batch(*inputs, uniforms, MEAN, SIZE) for _ in range(2))
@@ -107,7 +107,7 @@ def test_a_batch_of_no_images_by_parts():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_is_left_out_is_one_that_never_happens(part):
-    """Every other part reads its own noise and does what it did."""
+    """Every other part reads its own uniform numbers and does what it did."""
     inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
     rest = [p for p in PARTS if p != part]
     without = augment_batch(*inputs, uniforms, MEAN, SIZE, rest)

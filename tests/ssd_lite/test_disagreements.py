@@ -195,13 +195,13 @@ def answers(images=4, boxes=24, classes=5, share=0.1, seed=0):
     objects = torch.cat([corner, corner + 0.1 + size], dim=2)
     labels = torch.randint(1, classes, (images, 3), generator=generator)
     defaults = 0.1 + torch.rand(boxes, 4, generator=generator)
-    owner = torch.randint(0, 3, (images, boxes), generator=generator)
-    owner = torch.where(torch.rand(images, boxes, generator=generator) < share, owner, -1)
-    owner[0] = -1
-    return logits, offsets, objects, labels, defaults, owner
+    assigned = torch.randint(0, 3, (images, boxes), generator=generator)
+    assigned = torch.where(torch.rand(images, boxes, generator=generator) < share, assigned, -1)
+    assigned[0] = -1
+    return logits, offsets, objects, labels, defaults, assigned
 
 
-def torchvisions_loss(logits, offsets, objects, labels, defaults, owner):
+def torchvisions_loss(logits, offsets, objects, labels, defaults, assigned):
     """From ``self`` it reads a box coder and a ratio, and nothing else."""
     stand_in = SimpleNamespace(box_coder=BoxCoder((10.0, 10.0, 5.0, 5.0)), neg_to_pos_ratio=3)
     return TorchvisionSSD.compute_loss(
@@ -209,14 +209,14 @@ def torchvisions_loss(logits, offsets, objects, labels, defaults, owner):
         targets=[{"boxes": b, "labels": c} for b, c in zip(objects, labels)],
         head_outputs={"bbox_regression": offsets, "cls_logits": logits},
         anchors=[cxcywh_to_xyxy(defaults)] * len(logits),
-        matched_idxs=list(owner),
+        matched_idxs=list(assigned),
     )
 
 
-def our_loss(logits, offsets, objects, labels, defaults, owner):
+def our_loss(logits, offsets, objects, labels, defaults, assigned):
     target, whose = (
-        torch.where(owner < 0, 0, labels.gather(1, owner.clamp(min=0))),
-        owner.clamp(min=0),
+        torch.where(assigned < 0, 0, labels.gather(1, assigned.clamp(min=0))),
+        assigned.clamp(min=0),
     )
     boxes = objects.gather(1, whose[:, :, None].expand(-1, -1, 4))
     return target, multibox_loss(logits, offsets, target, encode(boxes, defaults), hard_negatives)
@@ -392,10 +392,10 @@ PIXEL = torch.tensor([0.4, 0.24, 0.12]).view(3, 1, 1)  # red, green, blue
 def ours(pixel=PIXEL, **parts):
     """distort() with parts at amounts in [0, 1], all others off; in [0, 1] as torchvision's."""
     names = ("brightness", "contrast", "saturation", "hue")
-    noise = torch.tensor(
+    uniforms = torch.tensor(
         [[0.0 if n in parts else 0.9 for n in names] + [parts.get(n, 0.5) for n in names] + [0.0]]
     )
-    return distort(255 * pixel[None], noise)[0] / 255
+    return distort(255 * pixel[None], uniforms)[0] / 255
 
 
 def test_torchvision_turns_the_hue_half_as_far():
@@ -476,12 +476,12 @@ def test_a_crop_may_lose_every_object_here_and_never_does_in_torchvision():
         torch.ones(300, 1).long(),
     )
     generator = torch.Generator().manual_seed(0)
-    noise, choice = (
+    uniforms, choice = (
         torch.rand(300, CROP_UNIFORMS, generator=generator),
         torch.rand(300, 1, generator=generator),
     )
     whole = torch.tensor([0.0, 0, 1, 1]).expand(300, 4)
-    window = crop(whole, boxes, labels, noise, choice)
+    window = crop(whole, boxes, labels, uniforms, choice)
     kept = (boxes_in_window(boxes, labels, window, torch.zeros(300, 1).bool())[1] > 0).sum()
     assert 0 < kept < 300
 

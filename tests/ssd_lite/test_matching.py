@@ -88,14 +88,14 @@ def test_an_overlap_at_or_below_1e_6_does_not_count():
 def test_an_object_goes_without_only_if_every_box_it_overlaps_is_anothers_own():
     for defaults, boxes, labels in random_scenes(50, seed=3):
         overlap = iou(boxes, cxcywh_to_xyxy(defaults).expand(len(boxes), -1, -1))
-        owner = assign(defaults, boxes, labels)
+        assigned = assign(defaults, boxes, labels)
         for i, g in (labels > 0).nonzero().tolist():
-            if g not in owner[i]:
+            if g not in assigned[i]:
                 touched = overlap[i, g] > 1e-6
                 assert (
-                    len(owner[i, touched].unique()) == touched.sum()
-                )  # each has a different owner
-                assert (owner[i, touched] >= 0).all()
+                    len(assigned[i, touched].unique()) == touched.sum()
+                )  # each has an object of its own
+                assert (assigned[i, touched] >= 0).all()
 
 
 def test_every_object_gets_a_box_of_the_real_ssd300_though_some_are_tiny_or_identical():
@@ -104,8 +104,8 @@ def test_every_object_gets_a_box_of_the_real_ssd300_though_some_are_tiny_or_iden
     size = torch.rand(4, 30, 2, generator=generator) * 0.3 + 0.005
     boxes = torch.cat([center - size / 2, center + size / 2], dim=2)
     boxes[:, 1], boxes[:, 2] = boxes[:, 0], boxes[:, 0]
-    owner = assign(make_default_boxes(SSD300_VOC), boxes, torch.ones(4, 30, dtype=torch.int64))
-    assert all(set(range(30)) <= set(image) for image in owner.tolist())
+    assigned = assign(make_default_boxes(SSD300_VOC), boxes, torch.ones(4, 30, dtype=torch.int64))
+    assert all(set(range(30)) <= set(image) for image in assigned.tolist())
 
 
 def test_bug_two_objects_share_a_best_default_box_amdegroot_354():

@@ -121,11 +121,11 @@ def test_the_targets_and_the_loss_of_both_are_about_the_same_thing():
 @pytest.mark.parametrize("varied", ["paper", "mirror"])
 def test_augmentation_runs_as_many_operators_for_32_images_as_for_one(varied):
     def augment(images):
-        batch, noise = (
+        batch, uniforms = (
             scene(images),
             torch.rand(images, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
         )
-        inputs = (batch.images.float(), batch.boxes, batch.labels, noise)
+        inputs = (batch.images.float(), batch.boxes, batch.labels, uniforms)
         return (
             augment_batch(*inputs, torch.zeros(3, 1, 1), 300)
             if varied == "paper"

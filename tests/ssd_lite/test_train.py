@@ -146,7 +146,7 @@ def test_30_steps_on_one_batch_learn_it():
 
 
 def test_the_loss_does_not_depend_on_how_objects_are_padded():
-    model, scenes, noise = (
+    model, scenes, uniforms = (
         lite(),
         batch(),
         torch.rand(4, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
@@ -155,7 +155,7 @@ def test_the_loss_does_not_depend_on_how_objects_are_padded():
         boxes=torch.nn.functional.pad(scenes.boxes, (0, 0, 0, 3)),
         labels=torch.nn.functional.pad(scenes.labels, (0, 3)),
     )
-    a, b = (training_loss(model, model, x, noise, SMALL) for x in (scenes, padded))
+    a, b = (training_loss(model, model, x, uniforms, SMALL) for x in (scenes, padded))
     torch.testing.assert_close(a.total, b.total)
     assert a.positives > 0
 
@@ -170,13 +170,13 @@ def test_pictures_without_objects_train_without_nan():
 
 
 def test_bf16_changes_the_loss_a_little_and_the_weights_stay_fp32():
-    model, scenes, noise = (
+    model, scenes, uniforms = (
         lite(),
         batch(),
         torch.rand(4, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
     )
     full, half = (
-        training_loss(model, model, scenes, noise, replace(SMALL, precision=p))
+        training_loss(model, model, scenes, uniforms, replace(SMALL, precision=p))
         for p in ("fp32", "bf16")
     )
     assert half.total.dtype == torch.float32
@@ -188,7 +188,7 @@ def test_the_normalizer_counts_positives_and_is_never_0():
     assert positives_per_process(torch.zeros(2, 3, dtype=torch.int64)) == 1
 
 
-def test_a_steps_noise_depends_on_seed_and_step_alone():
+def test_a_steps_uniforms_depend_on_seed_and_step_alone():
     first = uniforms_of_step(3, SMALL)
     torch.rand(5)
     assert torch.equal(uniforms_of_step(3, SMALL), first)

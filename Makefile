@@ -1,4 +1,4 @@
-# The whole house in one place: `make help` tells what there is. Every target first makes .venv, once.
+# Everything in one place: `make help` tells what there is. Every target first makes .venv, once.
 
 PYTHON ?= python3
 VENV := .venv

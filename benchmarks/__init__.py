@@ -1,4 +1,7 @@
-"""Side by side with torchvision's SSD300-VGG16: same weights, same pictures, one process, in turns.
+"""Side by side with torchvision's SSD300-VGG16.
 
-``python -m benchmarks`` measures everything and keeps the record in ``figures/records/``; a page of the book draws it.
+Both have the same weights and pictures, in one process, and are timed in turn.
+
+``python -m benchmarks`` measures everything and keeps the record in ``figures/records/``;
+appendix F draws it.
 """

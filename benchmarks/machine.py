@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.timing import once
+from benchmarks.timing import median_time
 
-HOUSE = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent
 
 
-def describe(device: torch.device) -> dict:
+def describe_machine(device: torch.device) -> dict:
     """Names and versions, for the record."""
     models = re.findall(r"^model name\s*: (.+)", cpuinfo(), re.M)
     return {
@@ -46,7 +46,7 @@ def commit() -> str | None:
     if not shutil.which("git"):
         return None
     found = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=HOUSE
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT
     )
     return found.stdout.strip() or None
 
@@ -59,16 +59,18 @@ def has_bf16(device: torch.device) -> bool:
 
 
 def limits(device: torch.device, rounds: int) -> dict[str, float]:
-    """Operations a second of large matrix products and of a direct convolution, and bytes a second of a copy.
+    """Operations and bytes a second that the machine manages at best.
 
-    A multiplication and an addition are two operations. PyTorch takes the two from different libraries.
+    Operations are those of large matrix products and of a direct convolution, which PyTorch takes
+    from different libraries; bytes are those of a copy. A multiplication and an addition count
+    as two operations.
     """
     size = 8192 if device.type == "cuda" else 2048
     found = {}
     kinds = {"fp32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16(device) else {})
     for name, dtype in kinds.items():
         a, b = torch.randn(2, size, size, device=device, dtype=dtype)
-        found[f"matrix_{name}"] = 2 * size**3 / once(lambda a=a, b=b: a @ b, rounds)
+        found[f"matrix_{name}"] = 2 * size**3 / median_time(lambda a=a, b=b: a @ b, rounds)
         x = torch.randn(8, 256, 64, 64, device=device, dtype=dtype).contiguous(
             memory_format=torch.channels_last
         )
@@ -77,16 +79,19 @@ def limits(device: torch.device, rounds: int) -> dict[str, float]:
         )
         with torch.inference_mode():
             found[f"convolution_{name}"] = (
-                2 * x.numel() * 256 * 9 / once(lambda x=x, layer=layer: layer(x), rounds)
+                2 * x.numel() * 256 * 9 / median_time(lambda x=x, layer=layer: layer(x), rounds)
             )
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
-    found["memory"] = 2 * source.nbytes / once(lambda: target.copy_(source), rounds)
+    found["memory"] = 2 * source.nbytes / median_time(lambda: target.copy_(source), rounds)
     return found
 
 
 class Bytes(TorchDispatchMode):
-    """Bytes that the operators inside a ``with`` read and write, were nothing kept in a cache; views are free."""
+    """Bytes that the operators inside a ``with`` read and write.
+
+    Nothing counts as kept in a cache, and views are free.
+    """
 
     def __init__(self):
         super().__init__()

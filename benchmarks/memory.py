@@ -1,4 +1,7 @@
-"""Peak memory of training, by model and batch size: each in a process of its own, or the peaks would mix."""
+"""Peak memory of training, by model and batch size.
+
+Each is measured in a process of its own, because the peaks would mix otherwise.
+"""
 
 import json
 import re
@@ -10,7 +13,7 @@ from pathlib import Path
 import torch
 
 from benchmarks import pairs
-from ssd_lite import default_boxes
+from ssd_lite import spec as specs
 from ssd_lite.shapes import Shapes
 
 BATCHES = {"SSD300_VOC": (1, 2, 4, 8, 16), "SSD512_VOC": (1, 2, 4, 8)}
@@ -34,9 +37,12 @@ def peaks(device: torch.device, precision: str, quick: bool) -> list[dict]:
 
 
 def main(who: str, spec: str, batch: str, device: str, precision: str) -> None:
-    """Two steps, the second with the optimizer's state; prints the peak above what stood before there was a model."""
+    """Train two steps, and print the peak above what was used before there was a model.
+
+    Two, because only the second has the optimizer's state.
+    """
     before = peak(device)
-    spec = getattr(default_boxes, spec)
+    spec = getattr(specs, spec)
     if who == "ours":
         step = pairs.our_step(spec, Shapes.classes, int(batch), torch.device(device), precision)
     else:

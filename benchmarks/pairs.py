@@ -1,4 +1,7 @@
-"""What is timed: the same work, done by ssd_lite and by torchvision. Each function makes the inputs and both."""
+"""What is timed: the same work, done by ssd_lite and by torchvision.
+
+Each function makes the inputs and both ways to work on them.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -32,11 +35,11 @@ HEIGHT, WIDTH = 375, 500  # of most photographs of PASCAL VOC
 
 
 class Pair(NamedTuple):
-    """Two functions of no argument that do the same work; and, if it is known, whether their results agree."""
+    """Two functions without arguments that do the same work, and how far their results agree."""
 
     ours: Callable[[], object]
     theirs: Callable[[], object]
-    same: float | None = None  # share of their results that are ours too
+    same: float | None = None  # share of their results that are ours too, if it is known
 
 
 def pictures(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[Tensor]:
@@ -48,11 +51,11 @@ def pictures(count: int, height: int = HEIGHT, width: int = WIDTH) -> list[Tenso
 
 
 def models(classes: int, device: torch.device) -> tuple[SSD, torch.nn.Module]:
-    """Ours and torchvision's, with the same weights, scaled so that they answer as after training: here and there a
-    class, and background elsewhere.
+    """Ours and torchvision's, with the same weights, which answer as after training.
 
-    Random weights as they are drawn answer alike everywhere; thousands of answers would then pass the score threshold,
-    which is another case, measured by itself (:func:`scores`).
+    They are scaled so that the answers are a class here and there, and background elsewhere.
+    Random weights as they are drawn answer alike everywhere; thousands of answers would then pass
+    the score threshold, which is another case, measured by itself (:func:`scores`).
     """
     torch.manual_seed(0)
     theirs = ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes).eval()
@@ -68,44 +71,46 @@ def models(classes: int, device: torch.device) -> tuple[SSD, torch.nn.Module]:
             layer.weight.mul_(scale)
             layer.bias.view(-1, classes)[:, 0] += few + 3
     theirs.to(device)
-    return from_torchvision(theirs.state_dict()).to(
-        device, memory_format=torch.channels_last
-    ), theirs
+    ours = from_torchvision(theirs.state_dict())
+    return ours.to(device, memory_format=torch.channels_last), theirs
 
 
-def network(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) -> Pair:
+def network(our_model: SSD, their_model: torch.nn.Module, batch: int, precision: str) -> Pair:
     """Pictures of the right size to logits and offsets."""
-    device = ours.mean.device
+    device = our_model.mean.device
     images = torch.randn(batch, 3, 300, 300, device=device)
     last = images.contiguous(memory_format=torch.channels_last)
-    sooner = fast.accelerate(ours)
+    sooner = fast.accelerate(our_model)
 
     @torch.inference_mode()
-    def we():
+    def ours():
         with autocast(device, precision):
             return sooner(last)
 
     @torch.inference_mode()
-    def they():
-        return theirs.head(list(theirs.backbone(images).values()))
+    def theirs():
+        return their_model.head(list(their_model.backbone(images).values()))
 
-    return Pair(we, they)
+    return Pair(ours, theirs)
 
 
-def preprocessing(ours: SSD, theirs: torch.nn.Module, batch: int) -> Pair:
+def preprocessing(our_model: SSD, their_model: torch.nn.Module, batch: int) -> Pair:
     """Photographs as they are read, in bytes, to what the network reads."""
     images = pictures(batch)
-    device = ours.mean.device
+    device = our_model.mean.device
     return Pair(
-        lambda: ours.preprocess(images),
-        lambda: theirs.transform([image.to(device) / 255 for image in images]),
+        lambda: our_model.preprocess(images),
+        lambda: their_model.transform([image.to(device) / 255 for image in images]),
     )
 
 
 def scores(
     kind: str, batch: int, boxes: int, classes: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Logits and offsets as networks give them: "flat" before training, "early" in it, "trained" after it."""
+    """Logits and offsets as networks give them.
+
+    ``kind`` is "flat" for before training, "early" for early in it and "trained" for after it.
+    """
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(batch, boxes, classes, generator=generator)
     offsets = torch.randn(batch, boxes, 4, generator=generator) / 2
@@ -126,30 +131,33 @@ def scores(
 
 
 def postprocessing(
-    theirs: torch.nn.Module, kind: str, defaults: Tensor, batch: int, classes: int
+    their_model: torch.nn.Module, kind: str, defaults: Tensor, batch: int, classes: int
 ) -> Pair:
-    """Logits and offsets to detections. torchvision's method knows the number of classes from the logits."""
+    """Logits and offsets to detections.
+
+    torchvision's method takes the number of classes from the logits.
+    """
     device = defaults.device
     logits, offsets = scores(kind, batch, len(defaults), classes, device)
     anchors = [cxcywh_to_xyxy(defaults) * 300] * batch
     raw = {"cls_logits": logits, "bbox_regression": offsets}
 
     @torch.inference_mode()
-    def we():
+    def ours():
         return fast.postprocess(logits, offsets, defaults, SSD300_TORCHVISION)
 
     @torch.inference_mode()
-    def they():
-        return theirs.postprocess_detections(raw, anchors, [(300, 300)] * batch)
+    def theirs():
+        return their_model.postprocess_detections(raw, anchors, [(300, 300)] * batch)
 
-    ours = [(b[k > 0] * 300, s[k > 0], k[k > 0]) for b, s, k in zip(*we())]
-    return Pair(we, they, agreement(ours, they()))
+    found = [(b[k > 0] * 300, s[k > 0], k[k > 0]) for b, s, k in zip(*ours())]
+    return Pair(ours, theirs, agreement(found, theirs()))
 
 
 def agreement(
     ours: Sequence[tuple[Tensor, Tensor, Tensor]], theirs: Sequence[dict[str, Tensor]]
 ) -> float:
-    """Share of their detections that are among ours: the same class, the same place, the same score."""
+    """Share of their detections that are among ours: same class, same place, same score."""
     found = total = 0
     for (boxes, scores, labels), there in zip(ours, theirs):
         same = iou(there["boxes"].cpu().double(), boxes.cpu().double()) > 0.99
@@ -160,23 +168,26 @@ def agreement(
     return found / total if total else 1.0
 
 
-def detection(ours: SSD, theirs: torch.nn.Module, batch: int, precision: str) -> Pair:
+def detection(our_model: SSD, their_model: torch.nn.Module, batch: int, precision: str) -> Pair:
     """Photographs to detections on the host, from end to end."""
-    images, device = pictures(batch), ours.mean.device
+    images, device = pictures(batch), our_model.mean.device
 
     @torch.inference_mode()
-    def they():
-        found = theirs([image.to(device) / 255 for image in images])
+    def theirs():
+        found = their_model([image.to(device) / 255 for image in images])
         return [{name: x.cpu() for name, x in each.items()} for each in found]
 
-    def we():
-        return detect(ours, images, precision=precision)
+    def ours():
+        return detect(our_model, images, precision=precision)
 
-    return Pair(we, they, agreement(we(), they()))
+    return Pair(ours, theirs, agreement(ours(), theirs()))
 
 
 def scenes(batch: int, objects: int | None = None) -> Batch:
-    """Drawn scenes at SSD300's size; with ``ground_truth`` so many boxes in each, wherever they fall."""
+    """Drawn scenes at SSD300's size.
+
+    With ``objects``, so many boxes are in each, wherever they fall.
+    """
     data = Shapes(batch, 0, 300)
     batch = collate([data[i] for i in range(batch)])
     if objects is None:
@@ -188,7 +199,7 @@ def scenes(batch: int, objects: int | None = None) -> Batch:
 
 
 def matching_and_loss(
-    theirs: torch.nn.Module, batch: Batch, defaults: Tensor, classes: int
+    their_model: torch.nn.Module, batch: Batch, defaults: Tensor, classes: int
 ) -> Pair:
     """Objects and predictions to a loss: matching, encoding, mining and the sums."""
     count, device = len(batch.labels), defaults.device
@@ -199,33 +210,35 @@ def matching_and_loss(
     targets = [{"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(batch.boxes, labels)]
     raw = {"cls_logits": logits, "bbox_regression": offsets}
 
-    def we():
+    def ours():
         target_labels, target_boxes = fast.match(defaults, batch.boxes, labels)
         return fast.multibox_loss(
             logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives
         )
 
-    def they():
-        matched = [theirs.proposal_matcher(box_iou(target["boxes"], anchors)) for target in targets]
-        return theirs.compute_loss(targets, raw, [anchors] * count, matched)
+    def theirs():
+        matched = [
+            their_model.proposal_matcher(box_iou(target["boxes"], anchors)) for target in targets
+        ]
+        return their_model.compute_loss(targets, raw, [anchors] * count, matched)
 
-    return Pair(we, they)
+    return Pair(ours, theirs)
 
 
-def default_boxes(theirs: torch.nn.Module, batch: int, device: torch.device) -> Pair:
+def default_boxes(their_model: torch.nn.Module, batch: int, device: torch.device) -> Pair:
     """All 8732: ours are made once, theirs for every batch anew."""
     images = ImageList(torch.zeros(batch, 3, 300, 300, device=device), [(300, 300)] * batch)
     maps = [torch.zeros(batch, 1, n, n, device=device) for n in SSD300_VOC.maps]
     return Pair(
         lambda: make_default_boxes(SSD300_VOC).to(device),
-        lambda: theirs.anchor_generator(images, maps),
+        lambda: their_model.anchor_generator(images, maps),
     )
 
 
 def our_step(
     spec: SSDSpec, classes: Sequence[str], batch: int, device: torch.device, precision: str
 ) -> Callable:
-    """A step of training without augmentation, as the paper's: SGD with momentum and weight decay."""
+    """A training step as in the paper, without augmentation: SGD with momentum, weight decay."""
     torch.manual_seed(0)
     model = SSD(spec, classes).to(device, memory_format=torch.channels_last)
     recipe = Recipe(
@@ -286,11 +299,12 @@ class Photographs(Dataset):
 
 
 def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
-    """Photographs in memory to training pictures, not yet normalized: the paper's augmentation, ours and that of
-    torchvision's reference recipe for SSD, picture by picture.
+    """Photographs in memory to training pictures that are not yet normalized.
 
-    Ours begins by warping each picture to the network's size; with ``kept`` that has been done in an earlier epoch, for
-    :func:`~ssd_lite.train.fit` keeps what it has read. Theirs crops first, so it warps anew every time.
+    Theirs is torchvision's reference recipe for SSD, which goes picture by picture. Ours begins by
+    warping each picture to the network's size; with ``kept`` that was done in an earlier epoch,
+    because :func:`~ssd_lite.train.fit` keeps what it has read. Theirs crops first, so it warps
+    each time.
     """
     images = pictures(batch)
     boxes, labels = (x for x in scenes(batch)[1:3])
@@ -307,20 +321,20 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
         ]
     )
 
-    def they():
+    def theirs():
         for image, b, k in data:
             scale = torch.tensor([WIDTH, HEIGHT] * 2)
             there = tv_tensors.BoundingBoxes(b * scale, format="XYXY", canvas_size=(HEIGHT, WIDTH))
             transform({"image": tv_tensors.Image(image), "boxes": there, "labels": k})
 
     mean = 255 * torch.tensor(SSD300_VOC.mean).view(3, 1, 1).to(device)
-    noise = torch.rand(batch, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)).to(
+    uniforms = torch.rand(batch, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)).to(
         device
     )
     resized = Resized(Photographs(data), 300, antialias=False, keep=kept)
 
-    def we():
+    def ours():
         seen = collate([resized[i] for i in range(batch)]).to(device)
-        return fast.augment_batch(*seen, noise, mean, 300)
+        return fast.augment_batch(*seen, uniforms, mean, 300)
 
-    return Pair(we, they)
+    return Pair(ours, theirs)

@@ -1,1 +1,1 @@
-"""What only the pages use: props, explorers, checks of exercises, and how the site is made."""
+"""What only the pages use: props, explorers, checks of exercises, and the site's making."""

@@ -1,7 +1,8 @@
-"""Diagrams as SVG, drawn from the book's own data: the map of the pieces, and the architecture of any spec.
+"""Diagrams as SVG, drawn from data: the map of the pieces, and any spec's architecture.
 
-Needs nothing but the package. A notebook shows what these functions return as a picture, and the pieces on the map lead
-to their chapters. ``figures/draw.py`` writes architectures to files, for the pages that are not notebooks.
+Needs nothing but the package. A notebook shows what these functions return as a picture, and the
+pieces on the map lead to their chapters. ``figures/draw.py`` writes architectures to files, for
+the pages that are not notebooks.
 """
 
 from html import escape
@@ -17,7 +18,7 @@ from ssd_lite.drawing import PALETTE
 from ssd_lite.model import SSD
 from ssd_lite.spec import SSDSpec
 
-# Colors of the page's two themes. Light is that of the plots, which keep their light ground in both.
+# Colors of the page's two themes. The plots keep the light ground in both.
 LIGHT = {"ink": INK, "gray": "#5f6d79", "pale": PALE, "paper": PAPER, "card": "#ffffff"}
 LIGHT |= {"lit": PALETTE[0], "on lit": "#ffffff", "box": "#B84A00"}
 DARK = {
@@ -29,7 +30,7 @@ DARK = {
 }
 DARK |= {"lit": "#56B4E9", "on lit": "#10202c", "box": "#FF9D5C"}
 
-# Where each piece stands on the map: column, row, width in columns; its chapter; and what is written there.
+# Each piece on the map: its column, row and width in columns; its chapter; what is written there.
 PIECES = {
     "data": (0, 0, 1, "09_data_and_augmentation", "Data"),
     "heads": (1, 0, 1, "07_multiscale_heads", "Network"),
@@ -66,12 +67,19 @@ LIGHT_MAP, DARK_MAP = (
 )
 MAP_STYLE = f"""
 .piece-map {{ {LIGHT_MAP} overflow-x: auto; }}
-@media screen {{ :is([data-theme="dark"], [data-jp-theme-light="false"]) .piece-map {{ {DARK_MAP} }} }}
-.piece-map svg {{ display: block; min-width: 36rem; max-width: 740px; width: 100%; height: auto; margin: auto; }}
+@media screen {{
+  :is([data-theme="dark"], [data-jp-theme-light="false"]) .piece-map {{ {DARK_MAP} }}
+}}
+.piece-map svg {{
+  display: block; min-width: 36rem; max-width: 740px; width: 100%; height: auto; margin: auto;
+}}
 .piece-map svg a {{ outline: none; text-decoration: none; }}
 .piece-map a:is(:hover, :focus-visible) rect {{ stroke: var(--map-lit); stroke-width: 3; }}
 .piece-map a:focus-visible rect {{ stroke: var(--map-ink); }}
-@media (max-width: 600px) {{ .piece-map.from-right {{ direction: rtl; }} .piece-map svg {{ direction: ltr; }} }}
+@media (max-width: 600px) {{
+  .piece-map.from-right {{ direction: rtl; }}
+  .piece-map svg {{ direction: ltr; }}
+}}
 """
 
 
@@ -90,7 +98,9 @@ class Navigation(str):
 
 
 def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
-    """Map of the pieces of SSD, the same everywhere but for the one that is lit. Each piece leads to its chapter.
+    """Map of the pieces of SSD, one of them lit.
+
+    It is the same everywhere but for the piece that is lit. Each piece leads to its chapter.
 
     Args:
         lit: one of :data:`PIECES`, such as "default boxes", or None for none.
@@ -139,14 +149,14 @@ def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
 def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
     """A spec's network, from the picture down to its detections, one row for each map.
 
-    Every map is drawn as the picture laid flat, under its own grid of cells, with the default boxes of one cell.
+    Every map is drawn as the picture laid flat, under its own grid of cells, with the default
+    boxes of one cell.
     """
     theme = DARK if dark else LIGHT
     with torch.device("meta"):  # only shapes are asked for
         model = SSD(spec, ["any class"])
     channels = [*model.base.channels, *(extra.channels for extra in spec.extras)]
     boxes = cxcywh_to_xyxy(make_default_boxes(spec))  # (A, 4)
-    counts = [n * n * k for n, k in zip(spec.maps, spec.boxes_per_cell)]
     parts, y = [], 14
     parts += tile(y, 0, boxes[:0], theme)
     parts.append(label(TEXT, y + 32, "the picture", theme["ink"], 18, bold=True))
@@ -165,7 +175,7 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
         spec.maps,
         spec.boxes_per_cell,
         channels,
-        boxes.split(counts),
+        boxes.split(spec.boxes_per_level),
     ):
         parts.append(arrow([(CENTER, y + TILE + 4), (CENTER, y + ROW - 4)], theme))
         parts.append(label(CENTER + 12, y + TILE + 25, way, theme["gray"], 14, halo=theme["paper"]))
@@ -181,17 +191,18 @@ def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:
     bottom = y + ROW
     parts.append(arrow([(END, 14 + ROW + TILE / 2), (END, bottom + 4)], theme))
     parts.append(label(END - 8, y + TILE + 20, "heads, 3 × 3", theme["gray"], 14, "end"))
-    total = f"{sum(counts)} default boxes, an answer for each:"
-    answers = f"{sum(counts)} × (C + 1) scores, {sum(counts)} × 4 offsets; then NMS"
+    total = len(boxes)
+    count = f"{total} default boxes, an answer for each:"
+    answers = f"{total} × (C + 1) scores, {total} × 4 offsets; then NMS"
     parts.append(rectangle(10, bottom + 6, WIDTH - 20, 62, theme["lit"], radius=8))
-    parts.append(label(WIDTH / 2, bottom + 32, total, theme["on lit"], 16, "middle", bold=True))
+    parts.append(label(WIDTH / 2, bottom + 32, count, theme["on lit"], 16, "middle", bold=True))
     parts.append(label(WIDTH / 2, bottom + 55, answers, theme["on lit"], 15, "middle"))
     return picture(
         WIDTH,
         bottom + 78,
         parts,
         theme,
-        f"Architecture of {spec.name}, with {sum(counts)} default boxes",
+        f"Architecture of {spec.name}, with {total} default boxes",
     )
 
 
@@ -205,7 +216,10 @@ CENTER, TEXT, END = (
 
 
 def tile(y: float, cells: int, boxes: Float[Tensor, "n 4"], theme: dict[str, str]) -> list[str]:
-    """The picture laid flat, with its top edge at ``y``: a grid of cells, and boxes (xyxy) in fractions of it."""
+    """The picture laid flat: a grid of cells with its top edge at ``y``, and boxes on it.
+
+    The boxes are xyxy, in fractions of the picture.
+    """
     wide = 2 * (CENTER - 15) - SLANT
 
     def at(u: float, v: float) -> str:
@@ -218,15 +232,18 @@ def tile(y: float, cells: int, boxes: Float[Tensor, "n 4"], theme: dict[str, str
     ticks = [i / cells for i in range(1, cells)]
     lines = " ".join([f"M{at(t, 0)} L{at(t, 1)} M{at(0, t)} L{at(1, t)}" for t in ticks])
     parts = [
-        f'<polygon points="{outline([0, 0, 1, 1])}" fill="{theme["card"]}" stroke="{theme["ink"]}"/>'
+        f'<polygon points="{outline([0, 0, 1, 1])}" fill="{theme["card"]}" '
+        f'stroke="{theme["ink"]}"/>'
     ]
     if lines:
         parts.append(
-            f'<path d="{lines}" stroke="{theme["pale"]}" stroke-width="{0.4 if cells > 15 else 0.9}"/>'
+            f'<path d="{lines}" stroke="{theme["pale"]}" '
+            f'stroke-width="{0.4 if cells > 15 else 0.9}"/>'
         )
     for box in boxes.tolist():
         parts.append(
-            f'<polygon points="{outline(box)}" fill="none" stroke="{theme["box"]}" stroke-width="1.6"/>'
+            f'<polygon points="{outline(box)}" fill="none" '
+            f'stroke="{theme["box"]}" stroke-width="1.6"/>'
         )
     return parts
 
@@ -240,7 +257,7 @@ def map_names(model: SSD) -> list[str]:
 
 
 def layers(model: SSD) -> list[str]:
-    """What lies between one map and the next, in a few words; counted from the modules themselves."""
+    """What lies between one map and the next, in a few words, counted from the modules."""
     words = []
     for stage in model.base.children():
         convolutions = sum(isinstance(layer, nn.Conv2d) for layer in stage.modules())
@@ -291,9 +308,15 @@ def picture(
     wide: float, high: float, parts: list[str], theme: dict[str, str], title: str = ""
 ) -> Diagram:
     """Parts on the theme's ground, as a whole SVG file. One with a title is a single picture."""
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}"'
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
+        f'viewBox="0 0 {wide} {high}"'
+    )
     tip = f'<path d="M0,0 L9,4.5 L0,9 Z" fill="{theme["gray"]}"/>'
-    marker = f'<marker id="tip" markerWidth="9" markerHeight="9" refX="8" refY="4.5" orient="auto">{tip}</marker>'
+    marker = (
+        '<marker id="tip" markerWidth="9" markerHeight="9" refX="8" refY="4.5" '
+        f'orient="auto">{tip}</marker>'
+    )
     font = "font-family=\"'DejaVu Sans', Verdana, 'Segoe UI', Helvetica, Arial, sans-serif\""
     lines = [
         f'{head} {font} role="img">\n<title>{escape(title)}</title>'

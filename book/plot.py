@@ -11,7 +11,7 @@ INK, PALE, PAPER = "#24323f", "#c3ccd4", "#fcfcfa"
 
 
 def style() -> None:
-    """Let every plot after this call look like the book's: light ground, plain axes, sharp on any screen."""
+    """Let every later plot look like the book's: light ground, plain axes, sharp lines."""
     import matplotlib
     from matplotlib_inline.backend_inline import set_matplotlib_formats
 

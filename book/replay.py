@@ -1,7 +1,7 @@
-"""A training run to look at: what the network found in a few pictures, at a dozen moments on the way.
+"""A training run to look at: what the network found in a few pictures on the way.
 
-:class:`Replay` records them while :func:`~ssd_lite.train.fit` trains, :func:`read_replay` reads them, and
-:class:`~book.explorers.replay.ReplayExplorer` shows them.
+:class:`Replay` records them while :func:`~ssd_lite.train.fit` trains, :func:`read_replay` reads
+them, and :class:`~book.explorers.replay.ReplayExplorer` shows them.
 """
 
 import json
@@ -17,16 +17,20 @@ from ssd_lite.model import SSD
 
 
 def moments(steps: int, count: int = 12) -> list[int]:
-    """Steps at which to look, the first and the last among them: ever further apart, as most is learned early."""
+    """Steps at which to look: ever further apart, because most is learned early.
+
+    The first and the last step are among them.
+    """
     first = max(1, steps / 100)
     later = [round(first * (steps / first) ** (k / (count - 2))) for k in range(count - 1)]
     return sorted({0, *later})
 
 
 class Replay:
-    """What a model finds in ``images`` at a dozen moments of ``steps``, kept in a JSON file of some kilobytes.
+    """What a model finds in ``images`` at a dozen moments of ``steps``, as a JSON file.
 
-    Give it to :func:`~ssd_lite.train.fit` as ``watch``. A run that goes on after an interruption goes on with the file.
+    Give it to :func:`~ssd_lite.train.fit` as ``on_step``. A run that goes on after an interruption
+    goes on with the file.
 
     Args:
         path: the file.
@@ -65,5 +69,8 @@ class Replay:
 
 
 def read_replay(path: str | Path) -> list[dict]:
-    """The moments of a replay, in order: each a step, and for each picture what was found: label, score, box (xyxy)."""
+    """The moments of a replay, in order.
+
+    Each is a step, and for each picture what was found: label, score, box (xyxy).
+    """
     return json.loads(Path(path).read_text()) if Path(path).exists() else []

@@ -1,7 +1,8 @@
-"""Write the package's own source into the chapters, or say where the two differ (``--check``).
+"""Write the package's source into the chapters, or say where they differ (``--check``).
 
-A code cell whose first line is ``# ssd_lite/<module>.py`` shows finished definitions. To place one, write that line and
-a stub for each name (``def iou(): ...`` or ``LITE = ...``) and run ``make sync``: the package is the source.
+A code cell whose first line is ``# ssd_lite/<module>.py`` shows finished definitions. To place
+one, write that line and a stub for each name (``def iou(): ...`` or ``LITE = ...``) and run ``make
+sync``: the package is the source.
 """
 
 import argparse
@@ -34,7 +35,10 @@ def names_of(node: ast.stmt) -> list[str]:
 
 
 def span(node: ast.stmt, lines: list[str]) -> tuple[int, int]:
-    """First line of a definition and the line after its last; decorators and the comment right above belong to it."""
+    """First line of a definition and the line after its last.
+
+    Decorators and the comment right above belong to it.
+    """
     start = (
         min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", []))])
         - 1
@@ -47,8 +51,8 @@ def span(node: ast.stmt, lines: list[str]) -> tuple[int, int]:
 def source_of(names: list[str], module: str) -> str:
     """A module's definitions of ``names``, in that order, exactly as they stand in it.
 
-    Neighbors in the module keep what is between them there; others are set apart by two blank lines, or, when both
-    are assignments, by none.
+    Neighbors in the module keep what is between them there; others are set apart by two blank
+    lines, or, when both are assignments, by none.
 
     Raises:
         KeyError: with the first name that the module does not define.
@@ -86,7 +90,8 @@ def shown_in(cell: str) -> tuple[str, list[str]] | None:
     for node in body:
         if not names_of(node):
             raise ValueError(
-                f"only definitions can stand in such a cell, not {ast.unparse(node).splitlines()[0]!r}"
+                "only definitions can stand in such a cell, "
+                f"not {ast.unparse(node).splitlines()[0]!r}"
             )
     if not names:
         raise ValueError(
@@ -118,7 +123,10 @@ def code_cells(notebook: dict) -> list[tuple[int, dict]]:
 
 
 def sync(root: Path = ROOT, check: bool = False) -> list[str]:
-    """Bring every chapter in line with the package, or with ``check`` only look. Returns what is wrong, a line each."""
+    """Bring every chapter in line with the package, or with ``check`` only look.
+
+    Returns what is wrong, a line each.
+    """
     problems = []
     for path in sorted((root / "chapters").glob("*.ipynb")):
         notebook = json.loads(path.read_text(encoding="utf-8"))
@@ -132,7 +140,8 @@ def sync(root: Path = ROOT, check: bool = False) -> list[str]:
                 continue
             if wanted != source and check:
                 problems.append(
-                    f"{path.name}, cell {i}: differs from {wanted.splitlines()[0][2:]}; run 'make sync'"
+                    f"{path.name}, cell {i}: differs from {wanted.splitlines()[0][2:]}; "
+                    "run 'make sync'"
                 )
             elif wanted != source:
                 cell["source"] = wanted.splitlines(keepends=True)

@@ -1,10 +1,12 @@
-"""The toy scene: one picture, two objects, eight default boxes, and what a network might answer.
+"""The toy scene: a picture, two objects, eight default boxes, and a network's answers.
 
-Every chapter imports the same ``toy`` and works its own step out on it, by hand. The picture is a sheet of graph paper,
-16 squares wide and high; all boxes have whole numbers of squares, so that every overlap is a fraction one can count.
+Every chapter imports the same ``toy`` and works its own step out on it, by hand. The picture is a
+sheet of graph paper, 16 squares wide and high; all boxes have whole numbers of squares, so that
+every overlap is a fraction one can count.
 
-The objects were placed with care: both overlap default box 4 most, and only the house by half or more. So a matcher
-that only looks at the threshold loses the car, and one that lets the car overwrite the house loses the house.
+The objects were placed with care: both overlap default box 4 most, and only the house by half or
+more. So a matcher that only looks at the threshold loses the car, and one that lets the car
+overwrite the house loses the house.
 """
 
 from dataclasses import dataclass
@@ -35,7 +37,10 @@ SPEC = SSDSpec(
 
 @dataclass(frozen=True)
 class Toy:
-    """The scene. Boxes are in fractions of the picture, as everywhere; :meth:`squares` counts them in squares."""
+    """The scene, with boxes in fractions of the picture.
+
+    :meth:`squares` counts them in squares.
+    """
 
     image: UInt8[Tensor, "3 H W"]
     classes: tuple[str, ...]  # label i + 1 means classes[i]
@@ -58,7 +63,7 @@ class Toy:
 
 
 def draw_scene(pixels: int = 20) -> UInt8[Tensor, "3 H W"]:
-    """The picture: a house, a car parked in front of it, and a cloud that has something of a car."""
+    """The picture: a house, a car parked in front of it, and a cloud that resembles a car."""
     scale = 4 * pixels  # drawn four times too large, then shrunk, so that edges are smooth
     picture = Image.new("RGB", (SQUARES * scale, SQUARES * scale), "#cfe3f1")
     pen = ImageDraw.Draw(picture)

@@ -1,8 +1,11 @@
-"""What is each part worth? One thing of the detector is changed at a time: the paper's tables 2 and 3 in small.
+"""What is each part worth? The paper's tables 2 and 3 in small.
 
-``python figures/ablate.py`` trains every variant with three seeds and keeps all results in figures/records/. On two CPU
-cores that takes about two hours with the small model. Each result is written as soon as it is there, and a recording
-that was interrupted goes on. ``--model lite300`` does the same at SSD300's size, for a GPU.
+One thing of the detector is changed at a time.
+
+``python figures/ablate.py`` trains every variant with three seeds and keeps all results in
+figures/records/. On two CPU cores that takes about two hours with the small model. Each result is
+written as soon as it is there, and a recording that was interrupted goes on. ``--model lite300``
+does the same at SSD300's size, for a GPU.
 """
 
 import argparse
@@ -62,7 +65,10 @@ class Variant:
 
 
 def fewer_maps(spec: SSDSpec, count: int) -> SSDSpec:
-    """The ``count`` finest maps alone, sizes spread over them, and about as many default boxes: the paper's table 3."""
+    """The ``count`` finest maps alone, as in the paper's table 3.
+
+    The sizes are spread over them, and there are about as many default boxes.
+    """
     levels = len(spec.maps)
     sizes = np.interp(np.linspace(0, levels, count + 1), np.arange(levels + 1), spec.sizes)
     extras = spec.extras[: max(0, count - (levels - len(spec.extras)))]
@@ -108,14 +114,20 @@ def variants(spec: SSDSpec, recipe: Recipe, scenes: int, few: int) -> Iterator[V
 
 
 def match_by_threshold(default_boxes, boxes, labels, threshold=0.5):
-    """Every default box answers for the object it overlaps most, if their IoU reaches the threshold; none is forced."""
+    """Match by threshold alone: no box is forced.
+
+    Every default box answers for the object it overlaps most, if their IoU reaches the threshold.
+    """
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
     best, assigned = torch.where(labels[:, :, None] > 0, overlap, -1).max(dim=1)  # (B, A)
     return targets(default_boxes, boxes, labels, assigned, best >= threshold)
 
 
 def match_overwriting(default_boxes, boxes, labels, threshold=0.5):
-    """As many implementations do it: each object's best box is forced, and a box that two want is the later one's."""
+    """Force each object's best box; of two that want the same, the later one gets it.
+
+    Many implementations do it like this.
+    """
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
     overlap = torch.where(labels[:, :, None] > 0, overlap, -1)
     best, assigned = overlap.max(dim=1)  # (B, A)
@@ -130,7 +142,7 @@ def match_overwriting(default_boxes, boxes, labels, threshold=0.5):
 
 
 def targets(default_boxes, boxes, labels, assigned, positive):
-    """Labels and boxes that the default boxes should have said, as :func:`ssd_lite.matching.match` returns them."""
+    """Labels and boxes for the default boxes, as :func:`ssd_lite.matching.match` returns them."""
     default_xyxy = cxcywh_to_xyxy(default_boxes).expand(*assigned.shape, 4)  # (B, A, 4)
     target_labels = torch.where(positive, labels.gather(1, assigned), 0)  # (B, A)
     target_boxes = boxes.gather(1, assigned[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
@@ -192,7 +204,11 @@ def train_and_measure(variant: Variant, seed: int, device: str, test_scenes: int
 
 
 def measure_class_blind(model: SSD, data: Resized) -> Evaluation:
-    """:func:`~ssd_lite.evaluation.evaluate_model`, but a box also suppresses those of other classes."""
+    """Evaluate a model with an NMS that is blind to classes.
+
+    It is :func:`~ssd_lite.evaluation.evaluate_model`, but a box also suppresses those of other
+    classes.
+    """
     samples = [data[i] for i in range(len(data))]
     found = []
     for sample in samples:
@@ -246,7 +262,8 @@ def main() -> None:
         record = json.loads(path.read_text())
         if record["protocol"] != protocol:
             raise SystemExit(
-                f"{path}: was recorded with {record['protocol']}, not {protocol}; move it away first"
+                f"{path}: was recorded with {record['protocol']}, not {protocol}; "
+                "move it away first"
             )
     done = {(line["group"], line["variant"], line["seed"]) for line in record["runs"]}
     chosen = [v for v in variants(spec, recipe, many, few) if args.only in (None, v.group)]

@@ -1,12 +1,13 @@
-"""Train with the package's own command and keep what pages plot and quote, in figures/records/.
+"""Train with the package's own command and keep what pages quote, in figures/records/.
 
     python figures/record.py         the small model on drawn scenes: minutes on two CPU cores
     python figures/record.py bccd    the same on photographs
-    python figures/record.py seeds   the drawn scenes again with two more seeds, the three records side by side
-    python figures/record.py gpu     lite300 on drawn scenes and on photographs, in bf16 and in fp32: four runs on a GPU
+    python figures/record.py seeds   the first with two more seeds, and all three records together
+    python figures/record.py gpu     four runs of lite300: drawn scenes, photographs, bf16, fp32
 
-Weights, record, replay and a picture of detections are replaced together. What follows is passed on to every run, as in
-``gpu --steps 100``. Photographs are looked for in data/, and downloaded there at need; ``--root`` names another folder.
+Weights, record, replay and a picture of detections are replaced together. What follows is passed
+on to every run, as in ``gpu --steps 100``. Photographs are looked for in data/, and downloaded
+there at need; ``--root`` names another folder.
 """
 
 import json

@@ -1,3 +1,6 @@
-"""The tests mirror the house. jaxtyping finds its type checker by this package's attributes (see pyproject.toml)."""
+"""The tests, in folders named after what they test.
+
+jaxtyping finds its type checker by this package's attributes (see pyproject.toml).
+"""
 
 import tests.helpers.typecheck  # noqa: F401

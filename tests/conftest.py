@@ -1,11 +1,12 @@
-"""What tests share: the photographs, a way to do without what is not there, and the option to test a book at hand."""
+"""What tests share: the photographs, skipping what is not there, and the option --book."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-BCCD = Path(__file__).parents[2] / "shared" / "data" / "bccd"
+ROOT = Path(__file__).parents[1]
+BCCD = ROOT / os.environ.get("SSD_LITE_DATA", "data") / "bccd"
 
 
 def pytest_addoption(parser):
@@ -30,9 +31,10 @@ def do_without():
 
 @pytest.fixture(scope="session")
 def bccd_folder(do_without):
-    """The folder of BCCD's 364 photographs, beside the repository."""
+    """The folder of BCCD's 364 photographs, in data/ or where SSD_LITE_DATA says."""
     if not (BCCD / "ImageSets").is_dir():
         do_without(
-            f"BCCD is not in {BCCD}; get it with: python -m ssd_lite train --data bccd --steps 1, then copy data/bccd"
+            f"BCCD is not in {BCCD}; get it with: python -m ssd_lite train --data bccd --steps 1, "
+            "or name the folder that holds it: SSD_LITE_DATA=/path/to/data"
         )
     return BCCD

@@ -1,4 +1,4 @@
-"""The scripts that record what pages quote: every variant is what its name says, each command runs at small size."""
+"""The scripts that record what pages quote: the variants, and each command at small size."""
 
 import json
 import subprocess
@@ -92,16 +92,18 @@ def test_overwriting_is_the_plain_loop():
     for b in range(len(boxes)):
         real = [g for g in range(6) if labels[b, g] > 0]
         overlap = [[oracles.iou(boxes[b, g].tolist(), d) for d in corners] for g in real]
-        owner = {}
+        assigned = {}
         for a in range(len(corners)):
             best = max(range(len(real)), key=lambda i: overlap[i][a], default=None)
             if best is not None and overlap[best][a] >= 0.5:
-                owner[a] = real[best]
+                assigned[a] = real[best]
         for i, g in enumerate(real):
-            owner[max(range(len(corners)), key=lambda a: overlap[i][a])] = g  # whoever had it
-        expected = [int(labels[b, owner[a]]) if a in owner else 0 for a in range(len(corners))]
+            assigned[max(range(len(corners)), key=lambda a: overlap[i][a])] = g  # whoever had it
+        expected = [
+            int(labels[b, assigned[a]]) if a in assigned else 0 for a in range(len(corners))
+        ]
         assert found[b].tolist() == expected
-        for a, g in owner.items():
+        for a, g in assigned.items():
             assert torch.equal(target_boxes[b, a], boxes[b, g])
 
 
@@ -132,7 +134,7 @@ def test_ablations_are_recorded_one_by_one_and_go_on(tmp_path):
 
 
 def test_the_gpus_record_can_be_made_at_small_size(tmp_path, monkeypatch):
-    """On whatever machine this is: two steps of the four runs, on a folder of drawn scenes instead of BCCD."""
+    """On any machine: two steps of the four runs, on drawn scenes instead of BCCD."""
     folder = str(folder_of_scenes(tmp_path / "bccd", train=3, test=1))
     monkeypatch.setattr(record, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(record, "GPU_DATA", (folder,))

@@ -1,4 +1,4 @@
-"""What is said in two places agrees: the pins with the ranges, and .ci/run with the README."""
+"""What is said in two places agrees: the pins and the ranges, .ci/run and the README."""
 
 import re
 import tomllib

@@ -1,6 +1,7 @@
-"""Predictions and exercises: a wrong answer is told what is wrong with it, not only that it is wrong.
+"""Predictions and exercises: a wrong answer is told what is wrong with it.
 
-An exercise is three code cells in a row, told apart by their tags, with the hints between the last two:
+An exercise is three code cells in a row, told apart by their tags, with the hints between the last
+two:
 
 ``exercise``
     what the reader fills in; it runs as it is
@@ -9,8 +10,9 @@ An exercise is three code cells in a row, told apart by their tags, with the hin
 ``solution``
     a right answer, which ends by calling ``check`` again
 
-They stand on the chapter's imports alone. ``tests/chapters/test_exercises.py`` finds them by their tags and proves of
-each: the solution passes, the blank fails, and every mistake that the check knows gets the message meant for it.
+They stand on the chapter's imports alone. ``tests/chapters/test_exercises.py`` finds them by their
+tags and proves of each: the solution passes, the blank fails, and every mistake that the check
+knows gets the message meant for it.
 """
 
 import math
@@ -130,9 +132,10 @@ def same_as(
     praise: str = "",
     tolerance: float = 1e-5,
 ) -> Check:
-    """The check of a function that should return the same numbers as ``right`` for the arguments in ``cases``.
+    """The check of a function that should return what ``right`` returns for the ``cases``.
 
-    An answer that agrees with one of the ``mistakes`` wherever that differs from ``right`` is told its message.
+    An answer that agrees with one of the ``mistakes`` wherever that differs from ``right`` is told
+    its message.
     """
     cases = list(cases)
 

@@ -1,6 +1,7 @@
-"""Explorers: drawings with knobs, for the pages of the book and for JupyterLab, from one implementation.
+"""Explorers: drawings with knobs, for the book's pages and for JupyterLab.
 
-On a page they need no kernel. In JupyterLab their knobs are Python's: read them, set them, compute with them.
+On a page they need no kernel. In JupyterLab their knobs are Python's: read them, set them, compute
+with them.
 """
 
 from book.explorers.default_boxes import DefaultBoxExplorer

@@ -1,4 +1,4 @@
-"""Chapter 2's explorer: a spec's scales, shapes and maps under the reader's hand, and which objects they reach."""
+"""Chapter 2's explorer: a spec's scales, shapes and maps, and which objects they reach."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -38,7 +38,9 @@ def knobs_of(spec: SSDSpec) -> dict:
 
 
 class DefaultBoxExplorer(Explorer):
-    """Turn a spec's scales, aspect ratios and maps, and see the boxes of a cell and the recall of a data set's objects.
+    """Turn a spec's scales, aspect ratios and maps, and see which objects it reaches.
+
+    Shown are the boxes of a cell and the recall of a data set's objects.
 
     :attr:`spec` is what the knobs say: make its boxes, or build an ``SSD`` of it and train it.
 
@@ -74,7 +76,8 @@ class DefaultBoxExplorer(Explorer):
     ):
         if SPECS.get(spec.name) != spec:
             raise ValueError(
-                f"spec: expected one of {', '.join(SPECS)}, got {spec.name!r}; set the knobs for another"
+                f"spec: expected one of {', '.join(SPECS)}, got {spec.name!r}; "
+                "set the knobs for another"
             )
         specs = {
             name: {
@@ -92,7 +95,10 @@ class DefaultBoxExplorer(Explorer):
 
     @property
     def spec(self) -> SSDSpec:
-        """The spec that the knobs describe, a network of the base's layers, up to the last map that is used."""
+        """The spec that the knobs describe.
+
+        It is a network of the base's layers, up to the last map that is used.
+        """
         base, used = SPECS[self.base], self.maps
         unused = len(base.maps) - used
         return replace(

@@ -15,13 +15,14 @@ from ssd_lite.encoding import decode, encode
 class EncodingExplorer(Explorer):
     """Turn the offsets and the decoded box moves; drag the box and the offsets follow.
 
-    The offsets are what the explorer keeps, as if a network had said them: when the default box is moved or a variance
-    is turned, they stay, and :attr:`box` is another one.
+    The offsets are what the explorer keeps, as if a network had said them: when the default box is
+    moved or a variance is turned, they stay, and :attr:`box` is another one.
 
     Args:
         image: the picture, square.
         default_box: cxcywh, in fractions of the picture.
-        object_box: the object's box, xyxy, in fractions of the picture. The offsets begin at those that say it.
+        object_box: the object's box, xyxy, in fractions of the picture. The offsets begin at those
+            that say it.
         object_name: what the object is called.
         squares: how many squares wide the picture is; the arithmetic is shown in squares.
         variances: units of the center's and of the size's offsets.

@@ -1,4 +1,4 @@
-"""What all explorers are: anywidgets that run from their own source, on a page as in JupyterLab."""
+"""What all explorers are: anywidgets that run from their own source, wherever shown."""
 
 import base64
 import io
@@ -18,8 +18,10 @@ _SHARED = ("maths.js", "stage.js")
 
 
 def bundle(module: str) -> str:
-    """An explorer's ES module and the shared ones as a single module, for it runs from an address of its own, beside
-    which there are no files."""
+    """An explorer's ES module and the shared ones as a single module.
+
+    It runs from an address of its own, beside which there are no files.
+    """
     *shared, own = [(_HERE / name).read_text(encoding="utf-8") for name in (*_SHARED, module)]
     shared = [re.sub(r"^export ", "", source, flags=re.MULTILINE) for source in shared]
     return "\n".join([*shared, re.sub(r"^import [^;]*;\n", "", own, flags=re.MULTILINE)])
@@ -32,8 +34,9 @@ def layout(spec: SSDSpec) -> dict:
 
 
 class Explorer(anywidget.AnyWidget):
-    """A drawing with knobs. Python and the reader turn the same ones: ``explorer.threshold`` is where the slider
-    stands, and assigning to it moves the slider.
+    """A drawing with knobs, which Python and the reader turn alike.
+
+    ``explorer.threshold`` is where the slider stands, and assigning to it moves the slider.
 
     A subclass names its ES module and its knobs, which are traits.
     """
@@ -66,7 +69,8 @@ class Explorer(anywidget.AnyWidget):
                 setattr(self, knob, value)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{knob}={value!r}' for knob, value in self.state().items())})"
+        knobs = ", ".join(f"{knob}={value!r}" for knob, value in self.state().items())
+        return f"{type(self).__name__}({knobs})"
 
 
 def data_uri(image: UInt8[Tensor, "3 H W"], side: int = 400) -> str:

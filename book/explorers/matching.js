@@ -1,4 +1,4 @@
-import { makeDefaultBoxes, overlaps, ownBoxes, owners, toCorners } from "./maths.js";
+import { assignFrom, makeDefaultBoxes, overlaps, ownBoxes, toCorners } from "./maths.js";
 import { canvas, choice, draggable, frame, html, layer, lineKey, outline, slider, svg, tag, SIDE } from "./stage.js";
 
 const OBJECT_COLORS = ["first", "second", "third", "fourth"];
@@ -8,20 +8,20 @@ const RIM = 24; // around the picture, in the stage's units: default boxes reach
 /** The default boxes of a spec, cxcywh, rounded to float32 as Python has them, so that ties are the same ties. */
 export const defaultBoxesOf = (spec) => makeDefaultBoxes(spec).map((box) => box.map(Math.fround));
 
-/** Who answers for whom: each box's owner or -1; and for each object its default boxes, its own one or -1, the box
+/** Who answers for whom: each box's object or -1; and for each object its default boxes, its own one or -1, the box
  * that it overlaps most, and the two IoUs. */
 export function answers(defaultBoxes, objects, threshold, forced) {
   const overlap = overlaps(defaultBoxes, objects);
   const wanted = ownBoxes(overlap, forced);
-  const owner = owners(defaultBoxes.length, overlap, wanted, threshold);
+  const assigned = assignFrom(defaultBoxes.length, overlap, wanted, threshold);
   const found = objects.map((_, g) => {
     const boxes = [];
-    owner.forEach((by, a) => by === g && boxes.push(a));
-    const own = wanted[g] >= 0 && owner[wanted[g]] === g ? wanted[g] : -1;
+    assigned.forEach((by, a) => by === g && boxes.push(a));
+    const own = wanted[g] >= 0 && assigned[wanted[g]] === g ? wanted[g] : -1;
     const best = overlap[g].reduce((most, value, a) => (value > overlap[g][most] ? a : most), 0);
     return { boxes, own, best, ownIoU: own < 0 ? 0 : overlap[g][own], bestIoU: overlap[g][best] };
   });
-  return { owner, found };
+  return { assigned, found };
 }
 
 /** Where each box's number stands: the first of its corners, inside, that no other number has. */
@@ -102,7 +102,7 @@ export default {
       return [all, thin, thick];
     }
 
-    function labelLayer(corners, owner, found, objects, names) {
+    function labelLayer(corners, assigned, found, objects, names) {
       const crosses = objects.flatMap((object, g) => {
         if (found[g].boxes.length) return [];
         const [x0, y0, x1, y1] = object.map((v) => v * SIDE);
@@ -113,7 +113,7 @@ export default {
       const numbers = corners.length > FEW ? [] : numberPlaces(corners, 20).map(([x, y], a) =>
         svg(
           "g",
-          { class: `number ${OBJECT_COLORS[owner[a]] ?? ""}` },
+          { class: `number ${OBJECT_COLORS[assigned[a]] ?? ""}` },
           svg("rect", { x, y, width: 20, height: 20, rx: 3 }),
           svg("text", { x: x + 10, y: y + 15, "text-anchor": "middle" }, String(a)),
         ),
@@ -129,18 +129,18 @@ export default {
     ui.shown.push(() => {
       const [objects, { names, picture: href }] = [get("objects"), scenes[get("scene")]];
       const corners = made[get("spec")].map((box) => toCorners(box).map((v) => v * SIDE));
-      const { owner, found } = answers(made[get("spec")], objects, get("threshold"), get("forced"));
+      const { assigned, found } = answers(made[get("spec")], objects, get("threshold"), get("forced"));
       if (picture.getAttribute("href") !== href) picture.setAttribute("href", href);
       for (const { scene, node } of hands) node.setAttribute("display", scene === get("scene") ? "inline" : "none");
       ofBackground.style.display = corners.length > FEW ? "none" : "";
       boxes.draw(boxLayer(corners, found));
-      labels.draw(labelLayer(corners, owner, found, objects, names));
+      labels.draw(labelLayer(corners, assigned, found, objects, names));
 
-      const positives = owner.filter((by) => by >= 0).length;
+      const positives = assigned.filter((by) => by >= 0).length;
       const lost = found.filter((of) => of.boxes.length === 0).length;
       ui.say(
-        ...found.map((of, g) => [swatch(g), ...inWords(names[g], of, owner.length <= FEW)]),
-        `positive: ${positives} of ${owner.length}, threshold ${get("threshold").toFixed(2)}`,
+        ...found.map((of, g) => [swatch(g), ...inWords(names[g], of, assigned.length <= FEW)]),
+        `positive: ${positives} of ${assigned.length}, threshold ${get("threshold").toFixed(2)}`,
         html("strong", {}, lost ? `lost: ${lost} of ${objects.length} objects` : "no object is lost"),
       );
     });

@@ -1,4 +1,4 @@
-"""Chapter 3's explorer: objects under the reader's hand, and which default boxes answer for them."""
+"""Chapter 3's explorer: objects to drag, and which default boxes answer for them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,14 +20,18 @@ MOST = 4  # objects in a scene: as many as there are colors
 class MatchingExplorer(Explorer):
     """Drag objects over default boxes, and see who answers for whom, and who is lost.
 
-    :attr:`owner` is what the knobs say: the answer of the package's matcher, or of one of the two that lose objects.
+    :attr:`assigned` is what the knobs say: the answer of the package's matcher, or of one of the
+    two that lose objects.
 
     Args:
-        scenes: by name, a square picture, its objects, xyxy in fractions of the picture, and what they are called.
+        scenes: by name, a square picture, its objects, xyxy in fractions of the picture, and what
+            they are called.
         specs: whose default boxes there are to choose from.
-        threshold: the smallest IoU at which a default box answers for an object that is not its own.
-        forced: how objects come by a default box of their own: ``"none"`` do; by ``"overwrite"`` each takes its best,
-            also from another; ``"bipartite"``, as in :mod:`ssd_lite.matching`, the largest pair goes first.
+        threshold: the smallest IoU at which a default box answers for an object that is not its
+            own.
+        forced: how objects come by a default box of their own: ``"none"`` do; by ``"overwrite"``
+            each takes its best, also from another; ``"bipartite"``, as in
+            :mod:`ssd_lite.matching`, the largest pair goes first.
     """
 
     module = "matching.js"
@@ -56,8 +60,8 @@ class MatchingExplorer(Explorer):
         for name, (_, boxes, names) in scenes.items():
             if not 1 <= len(boxes) == len(names) <= MOST:
                 raise ValueError(
-                    f"scenes: {name!r} has {len(boxes)} objects and {len(names)} names; give 1 to {MOST} objects, "
-                    "and a name for each"
+                    f"scenes: {name!r} has {len(boxes)} objects and {len(names)} names; give 1 to "
+                    f"{MOST} objects, and a name for each"
                 )
         if not 0 < threshold <= 1:
             raise ValueError(
@@ -91,7 +95,7 @@ class MatchingExplorer(Explorer):
         return make_default_boxes(self._specs[self.spec])
 
     @property
-    def owner(self) -> Int[Tensor, " A"]:
+    def assigned(self) -> Int[Tensor, " A"]:
         """Index of the object that each default box answers for, or -1 for background."""
         default_boxes = self.default_boxes.double()  # as precise as the knobs are
         objects = torch.tensor(self.objects, dtype=torch.float64).view(-1, 4)
@@ -99,15 +103,15 @@ class MatchingExplorer(Explorer):
             labels = torch.ones(1, len(objects), dtype=torch.int64)
             return assign(default_boxes, objects[None], labels, self.threshold)[0]
         overlap = iou(objects, cxcywh_to_xyxy(default_boxes))  # (G, A)
-        best, owner = overlap.max(dim=0)  # (A,)
-        owner = torch.where(best >= self.threshold, owner, -1)
+        best, assigned = overlap.max(dim=0)  # (A,)
+        assigned = torch.where(best >= self.threshold, assigned, -1)
         if self.forced == "overwrite":
             for g, ious in enumerate(overlap):
                 if ious.max() > 1e-6:
-                    owner[ious.argmax()] = g
-        return owner
+                    assigned[ious.argmax()] = g
+        return assigned
 
     @property
     def lost(self) -> list[int]:
         """The objects that no default box answers for."""
-        return [g for g in range(len(self.objects)) if g not in self.owner]
+        return [g for g in range(len(self.objects)) if g not in self.assigned]

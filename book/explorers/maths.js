@@ -81,7 +81,7 @@ export function bestIou(spec, object) {
  * forced: "bipartite" as in the book; "overwrite", each object takes its best box, the last to come wins; or "none". */
 export function assign(defaultBoxes, objects, threshold = 0.5, forced = "bipartite") {
   const overlap = overlaps(defaultBoxes, objects);
-  return owners(defaultBoxes.length, overlap, ownBoxes(overlap, forced), threshold);
+  return assignFrom(defaultBoxes.length, overlap, ownBoxes(overlap, forced), threshold);
 }
 
 /** IoU of every object with every default box, G × A. */
@@ -90,9 +90,9 @@ export function overlaps(defaultBoxes, objects) {
   return objects.map((object) => corners.map((box) => iou(object, box)));
 }
 
-/** Owners by threshold, but for the boxes that are an object's own. */
-export function owners(count, overlap, own, threshold) {
-  const owner = Array.from({ length: count }, (_, a) => {
+/** Objects by threshold, but for the default boxes that are forced to answer for one. */
+export function assignFrom(count, overlap, own, threshold) {
+  const assigned = Array.from({ length: count }, (_, a) => {
     let best = -1;
     overlap.forEach((row, g) => {
       if (row[a] >= threshold && (best < 0 || row[a] > overlap[best][a])) best = g;
@@ -100,9 +100,9 @@ export function owners(count, overlap, own, threshold) {
     return best;
   });
   own.forEach((box, g) => {
-    if (box >= 0) owner[box] = g;
+    if (box >= 0) assigned[box] = g;
   });
-  return owner;
+  return assigned;
 }
 
 /** The default box that each object gets for its own, whatever the threshold, or -1. */

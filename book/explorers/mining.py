@@ -1,4 +1,4 @@
-"""Chapter 6's explorer: which background boxes take part, at a ratio and at a moment of training."""
+"""Chapter 6's explorer: which background boxes take part, at any ratio and moment."""
 
 from collections.abc import Sequence
 
@@ -14,14 +14,16 @@ from ssd_lite.spec import SSDSpec
 
 
 class MiningExplorer(Explorer):
-    """Choose the hardest background boxes of a scene, by any ratio, at several moments of a training.
+    """Choose a scene's hardest background boxes, by any ratio, at moments of a training.
 
-    :attr:`losses`, :attr:`positive` and :attr:`chosen` are those of the scene and the moment that are shown.
+    :attr:`losses`, :attr:`positive` and :attr:`chosen` are those of the scene and the moment that
+    are shown.
 
     Args:
         spec: whose default boxes these are.
         images: the scenes, square.
-        losses: classification loss of every default box, at each moment of the training, in each scene.
+        losses: classification loss of every default box, at each moment of the training, in each
+            scene.
         positive: which boxes answer for an object, in each scene.
         steps: the step of the training at each moment.
         ratio: negatives for each positive, to begin with.

@@ -12,7 +12,7 @@ from ssd_lite.nms import batched_nms
 
 
 class NMSExplorer(Explorer):
-    """Step through the greedy loop: which box it takes, which rivals that strikes out, and who is left.
+    """Step through the greedy loop: the box it takes, the rivals it strikes out, who is left.
 
     :attr:`kept` is what survives when all steps are done.
 
@@ -51,13 +51,15 @@ class NMSExplorer(Explorer):
     ):
         if not len(boxes) == len(scores) == len(labels):
             raise ValueError(
-                f"scores and labels: expected one for each of {len(boxes)} boxes, got {len(scores)} and {len(labels)}"
+                f"scores and labels: expected one for each of {len(boxes)} boxes, "
+                f"got {len(scores)} and {len(labels)}"
             )
         if (scores.diff() > 0).any():
             raise ValueError("scores: they must descend; sort the candidates, best first")
         if ((labels < 1) | (labels > len(classes))).any():
             raise ValueError(
-                f"labels: expected 1..{len(classes)}, one for each of the classes, got {labels.tolist()}"
+                f"labels: expected 1..{len(classes)}, one for each of the classes, "
+                f"got {labels.tolist()}"
             )
         super().__init__(
             step=step,

@@ -16,14 +16,15 @@ from ssd_lite.metrics import GroundTruth, match_voc
 
 
 class PrecisionRecallExplorer(Explorer):
-    """Slide the score threshold and see which detections are hits and which false alarms, and which objects are missed.
+    """Slide the score threshold and see the hits, the false alarms and the missed objects.
 
     All the pictures are shown, and the curve counts what is found in them and nothing else.
 
     Args:
         images: the pictures, a handful; shown as squares.
         found: detections of each picture, boxes in pixels.
-        real: objects of each picture, boxes in pixels; those to be ignored are left out, as VOC does.
+        real: objects of each picture, boxes in pixels; those to be ignored are left out, as VOC
+            does.
         classes: names; label i + 1 means ``classes[i]``.
         label: of the class to begin with.
         threshold: to begin with; detections that score more are shown.
@@ -35,7 +36,8 @@ class PrecisionRecallExplorer(Explorer):
     threshold = traitlets.Float().tag(sync=True)
     classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     pictures = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    # Of all pictures and classes, boxes in fractions: label, picture, box; label, picture, box, score, object or -1.
+    # Of all pictures and classes, with boxes in fractions. An object is label, picture, box;
+    # a detection is label, picture, box, score, and the object it finds or -1.
     objects = traitlets.List().tag(sync=True)
     detections = traitlets.List().tag(sync=True)  # best first
 
@@ -111,7 +113,7 @@ class PrecisionRecallExplorer(Explorer):
 
     @property
     def precision(self) -> float:
-        """Share of hits among the detections that score more than the threshold; NaN if there are none."""
+        """Share of hits among detections that score above the threshold; NaN if there are none."""
         shown = self.hits[self.scores > self.threshold]
         return float(shown.mean()) if len(shown) else float("nan")
 
@@ -122,7 +124,10 @@ class PrecisionRecallExplorer(Explorer):
 
     @property
     def average_precision(self) -> float:
-        """Area under the envelope of the whole curve, wherever the threshold is; NaN if the class does not occur."""
+        """Area under the envelope of the whole curve; NaN if the class does not occur.
+
+        It does not depend on the threshold.
+        """
         if self.total == 0:
             return float("nan")
         return metrics.average_precision(*metrics.precision_recall(self.hits, self.total))

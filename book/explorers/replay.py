@@ -1,4 +1,4 @@
-"""Chapter 11's explorer: what a network found in a few pictures at a dozen moments of its training."""
+"""Chapter 11's explorer: what a network found in a few pictures during its training."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from ssd_lite.drawing import color, ink_on
 
 
 class ReplayExplorer(Explorer):
-    """Move through the moments of a training run, or let them play, and see what was found in a few pictures.
+    """Move through the moments of a training run and see what was found in a few pictures.
 
     Args:
         frames: the moments, from :func:`~book.replay.read_replay`.
@@ -46,7 +46,8 @@ class ReplayExplorer(Explorer):
         for frame in frames:
             if len(frame["found"]) != len(images):
                 raise ValueError(
-                    f"images: expected the {len(frame['found'])} that the replay looked at, got {len(images)}"
+                    f"images: expected the {len(frame['found'])} that the replay looked at, "
+                    f"got {len(images)}"
                 )
         own = [color(label) for label in range(1, len(classes) + 1)]
         super().__init__(
@@ -61,7 +62,7 @@ class ReplayExplorer(Explorer):
 
     @property
     def found(self) -> list[Detections]:
-        """For each picture the detections of the moment that reach the threshold, boxes in pixels."""
+        """For each picture the moment's detections that reach the threshold, boxes in pixels."""
         shown = []
         for lines in self.frames[self.moment]["found"]:
             rows = torch.tensor([line for line in lines if line[1] >= self.threshold]).view(

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import machine, pairs, questions, timing
+from benchmarks import machine, pairs, suite, timing
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 
 
@@ -19,40 +19,40 @@ def models():
     return pairs.models(21, CPU)
 
 
-def test_a_race_is_run_in_turns_and_neither_is_always_first(monkeypatch):
+def test_the_two_are_timed_in_turn_and_neither_is_always_first(monkeypatch):
     monkeypatch.setattr(timing, "ENOUGH", 0)  # no repeats
     calls = []
-    result = timing.race(lambda: calls.append("o"), lambda: calls.append("t"), rounds=4)
+    result = timing.time_pair(lambda: calls.append("o"), lambda: calls.append("t"), rounds=4)
     assert "".join(calls[-8:]) == "toottoot"
     assert len(result["ours"]) == len(result["theirs"]) == 4
 
 
 def test_the_ratio_is_that_of_every_round(monkeypatch):
-    """On a machine that halves its speed with every round, where theirs takes three times as long."""
+    """On a machine whose speed halves with every round; theirs takes three times as long."""
     calls = {1: 0, 3: 0}
 
-    def seconds(function, repeats):
+    def time_call(function, repeats):
         calls[function.factor] += 1
         return function.factor * 2.0 ** calls[function.factor]
 
-    class Contestant:
+    class Work:
         def __init__(self, factor):
             self.factor = factor
 
         def __call__(self):
             pass
 
-    monkeypatch.setattr(timing, "seconds", seconds)
-    assert timing.race(Contestant(1), Contestant(3), rounds=4)["ratio"] == {
+    monkeypatch.setattr(timing, "time_call", time_call)
+    assert timing.time_pair(Work(1), Work(3), rounds=4)["ratio"] == {
         "median": 3,
         "low": 3,
         "high": 3,
     }
 
 
-def test_spread_is_the_middle_half():
-    assert timing.spread([4, 1, 3, 2, 5]) == {"median": 3, "low": 2, "high": 4}
-    assert timing.spread([7.0]) == {"median": 7, "low": 7, "high": 7}
+def test_quartiles_hold_the_middle_half():
+    assert timing.quartiles([4, 1, 3, 2, 5]) == {"median": 3, "low": 2, "high": 4}
+    assert timing.quartiles([7.0]) == {"median": 7, "low": 7, "high": 7}
 
 
 def test_operations_and_bytes_are_counted():
@@ -62,7 +62,7 @@ def test_operations_and_bytes_are_counted():
 
 
 def test_the_machine_is_named():
-    about = machine.describe(CPU)
+    about = machine.describe_machine(CPU)
     assert about["torch"] == torch.__version__
     assert about["threads"] == torch.get_num_threads()
     assert about["processor"]
@@ -71,7 +71,7 @@ def test_the_machine_is_named():
 def test_the_machine_is_named_where_neither_linux_nor_git_is(monkeypatch):
     monkeypatch.setattr(machine, "cpuinfo", lambda: "")
     monkeypatch.setattr(machine.shutil, "which", lambda name: None)
-    about = machine.describe(CPU)
+    about = machine.describe_machine(CPU)
     assert about["commit"] is None
     assert about["bf16"] is False
 
@@ -83,7 +83,7 @@ def test_bf16_is_looked_for_among_the_processors_flags(monkeypatch, flags, found
     monkeypatch.setattr(
         machine, "cpuinfo", lambda: f"model name\t: A Chip 9000\nflags\t\t: fpu {flags} sse"
     )
-    about = machine.describe(CPU)
+    about = machine.describe_machine(CPU)
     assert (about["bf16"], about["processor"]) == (found, "A Chip 9000")
 
 
@@ -117,7 +117,7 @@ def test_the_kinds_of_scores_are_what_they_are_called():
         pairs.scores("sharp", 1, 10, 3, CPU)
 
 
-def test_agreement_wants_class_place_and_score():
+def test_agreement_needs_the_same_class_place_and_score():
     boxes, scores, labels = torch.tensor([[0.0, 0, 10, 10]]), torch.tensor([0.5]), torch.tensor([1])
     there = {"boxes": boxes, "scores": scores, "labels": labels}
     assert pairs.agreement([(boxes, scores, labels)], [there]) == 1
@@ -159,10 +159,10 @@ def test_scenes_have_as_many_objects_as_are_asked_for():
 
 def run(*arguments):
     command = [sys.executable, "-m", *map(str, arguments)]
-    return subprocess.run(command, cwd=HOUSE, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
-def test_a_record_keeps_what_is_not_asked_anew(tmp_path):
+def test_a_record_keeps_what_is_not_measured_again(tmp_path):
     out = tmp_path / "record.json"
     out.write_text(json.dumps({"memory": ["as it was"]}))
     result = run("benchmarks", "accuracy", "--quick", "--device", "cpu", "--out", out)
@@ -173,38 +173,37 @@ def test_a_record_keeps_what_is_not_asked_anew(tmp_path):
     assert record["accuracy"]["bf16"] == pytest.approx(record["accuracy"]["fp32"], abs=0.02)
 
 
-def test_an_unknown_question_is_refused():
+def test_an_unknown_part_is_refused():
     result = run("benchmarks", "color")
     assert result.returncode == 2
-    assert "'color' is unknown; expected some of limits, contests" in result.stderr
+    assert "'color' is unknown; expected some of limits, comparisons" in result.stderr
 
 
 def test_memory_is_measured_in_a_process_of_its_own():
     weights = 4 * 26_285_486  # SSD300's parameters for 20 classes
     for who in ("ours", "theirs"):
         found = json.loads(run("benchmarks.memory", who, "SSD300_VOC", 1, "cpu", "fp32").stdout)
-        assert (
-            3 * weights < found["bytes"] < 30 * weights
-        )  # weights, gradients, momentum; and activations
+        # Weights, gradients and momentum at least; and activations.
+        assert 3 * weights < found["bytes"] < 30 * weights
 
 
-def test_some_contests_alone_keep_the_others_records(monkeypatch):
+def test_some_comparisons_alone_keep_the_others_records(monkeypatch):
     monkeypatch.setattr(timing, "ENOUGH", 0)
     known = [
         {"what": "preprocessing", "batch": 2, "ratio": "as it was"},
         {"what": "preprocessing", "batch": 8},
     ]
-    found = questions.contests(CPU, 1, quick=True, only="default", known=known)
-    assert [contest["what"] for contest in found] == ["preprocessing", "default boxes"]
+    found = suite.compare(CPU, 1, quick=True, only="default", known=known)
+    assert [comparison["what"] for comparison in found] == ["preprocessing", "default boxes"]
     assert found[0] == known[0]
     assert found[1]["ratio"]["median"] > 0
 
 
-def test_every_contest_and_curve_can_be_asked(monkeypatch):
-    """All contests are made, at their small size, and all points of the curves are run."""
-    entrants = list(questions.entrants(CPU, quick=True))
-    seen = {about["what"] for about, _, _ in entrants}
-    for _, _, make in entrants:
+def test_every_comparison_and_sweep_runs(monkeypatch):
+    """All comparisons are made, at their small size, and all points of the sweeps are run."""
+    found = list(suite.comparisons(CPU, quick=True))
+    seen = {about["what"] for about, _, _ in found}
+    for _, _, make in found:
         assert isinstance(make(), pairs.Pair)
     assert seen >= {
         "network",
@@ -217,6 +216,6 @@ def test_every_contest_and_curve_can_be_asked(monkeypatch):
     assert seen >= {"default boxes", "augmentation", "augmentation, pictures kept"}
     threads = torch.get_num_threads()
     monkeypatch.setattr(timing, "ENOUGH", 0)
-    points = questions.curves(CPU, 1, quick=True)
+    points = suite.sweep(CPU, 1, quick=True)
     assert {point["against"] for point in points} == {"objects", "boxes", "classes", "images"}
     assert torch.get_num_threads() == threads

@@ -1,4 +1,4 @@
-"""The built book, a server for it, and a browser that looks at its pages and goes nowhere else."""
+"""The built book, a server for it, and a browser that goes nowhere else."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ QUIET = [
 
 
 def pytest_collection_modifyitems(items):
-    """Building the book takes the longest: so test_build.py comes first, and last what waits for its pages."""
+    """Put test_build.py first, for it takes the longest, and last what waits for its pages."""
     last = {item.path for item in items if "served" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: (item.path in last, item.path.name != "test_build.py"))
 
@@ -41,7 +41,10 @@ def build_options():
 
 @pytest.fixture(scope="session")
 def build(request, tmp_path_factory):
-    """The folder of pages, and what the build printed. Of several workers the first builds, and the others wait."""
+    """The folder of pages, and what the build printed.
+
+    Of several workers the first builds, and the others wait.
+    """
     if given := request.config.getoption("--book"):
         return given.resolve(), "build succeeded."
     shared = tmp_path_factory.getbasetemp()
@@ -95,7 +98,8 @@ def browser(do_without):
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if not found:
         do_without(
-            "no Chromium here: install it (Debian: apt-get install chromium), or name one: CHROMIUM=/path/to/it"
+            "no Chromium here: install it (Debian: apt-get install chromium), or name one: "
+            "CHROMIUM=/path/to/it"
         )
     from playwright.sync_api import sync_playwright
 
@@ -107,7 +111,9 @@ def browser(do_without):
 
 @pytest.fixture(scope="session")
 def look(browser, html, served):
-    """``with look("index", ...) as page`` opens a page and keeps what went wrong on it: ``page.trouble``, a list.
+    """Open a page in the browser: ``with look("index", ...) as page``.
+
+    What went wrong on it is kept in ``page.trouble``, a list.
 
     And it keeps which files of the book it asked for: ``page.files``.
     """

@@ -16,9 +16,10 @@ from ssd_lite.cli import make_parser
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "book" / "site"
-HOUSE = Path(ssd_lite.__file__).parent
+PACKAGE = Path(ssd_lite.__file__).parent
 FILES = {
-    ".".join(path.relative_to(HOUSE).with_suffix("").parts): path for path in HOUSE.rglob("*.py")
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path
+    for path in PACKAGE.rglob("*.py")
 }
 SOURCES = {
     name: path.read_text(encoding="utf-8")
@@ -35,7 +36,10 @@ COMMANDS = list(next(action for action in make_parser()._actions if action.choic
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """The appendix as Sphinx understands it, with the book's own settings; a warning is an error."""
+    """The appendix as Sphinx understands it, with the book's own settings.
+
+    A warning is an error.
+    """
     folder = tmp_path_factory.mktemp("api")
     (folder / "chapters").mkdir()
     for chapter in CHAPTERS:

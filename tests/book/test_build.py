@@ -1,6 +1,7 @@
-"""The book builds from a clean start: every notebook runs, every page is there, and Sphinx has nothing to warn of.
+"""The book builds from a clean start, every notebook runs, and Sphinx warns of nothing.
 
-And words and numbers are held together: what a page says in figures, a cell or a record has said before.
+And words and numbers are held together: what a page says in figures, a cell or a record has said
+before.
 """
 
 import json

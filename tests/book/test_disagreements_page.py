@@ -1,4 +1,4 @@
-"""Appendix D: every row of its tables names a test that exists, and no such test is left out."""
+"""Appendix D: every row of its tables names a test, and no such test is left out."""
 
 import ast
 import json

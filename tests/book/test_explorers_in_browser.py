@@ -1,4 +1,4 @@
-"""Every explorer under the reader's hands: each of its controls, by keyboard and by pointer, in a real browser."""
+"""Every control of every explorer, by keyboard and by pointer, in a real browser."""
 
 from pathlib import Path
 
@@ -43,8 +43,9 @@ def page(request, browser, explorer):
 
 SEEN = """async () => {
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-  const inside = (part) => [...document.querySelectorAll(part)].map((node) => node.innerHTML).join("");
-  const [drawing, words] = [".explorer-live .explorer-stage svg", ".explorer-live .explorer-readout"].map(inside);
+  const all = (part) => [...document.querySelectorAll(`.explorer-live ${part}`)];
+  const inside = (part) => all(part).map((node) => node.innerHTML).join("");
+  const [drawing, words] = [".explorer-stage svg", ".explorer-readout"].map(inside);
   return { state: inside(".explorer-state"), drawing, words };
 }"""
 

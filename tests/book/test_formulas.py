@@ -1,4 +1,4 @@
-"""Formulas are set when the book is made; and without npm, or a registry, the book is made all the same."""
+"""Formulas are set when the book is made; without npm it is made all the same."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""In JupyterLab the explorers' knobs are Python's: what a reader dials, the chapter's own code computes with."""
+"""In JupyterLab the explorers' knobs are Python's: the chapter's code computes with them."""
 
 import json
 import os
@@ -21,7 +21,10 @@ MINUTES = 60_000  # Playwright counts milliseconds
 
 @pytest.fixture
 def lab(browser, tmp_path):
-    """JupyterLab's address. It works on a copy of the chapters, which it saves into, with nobody's settings."""
+    """JupyterLab's address, with nobody's settings.
+
+    It works on a copy of the chapters, which it saves into.
+    """
     shutil.copytree(
         ROOT / "chapters", tmp_path / "chapters", ignore=shutil.ignore_patterns("__pycache__", ".*")
     )
@@ -77,7 +80,10 @@ def code_cell(page, begins):
 
 def wait_until_run(cell, count):
     """Until a cell's prompt says that it was run, as the count-th of all or later."""
-    done = """([node, count]) => Number(node.querySelector(".jp-InputPrompt").innerText.match(/\\d+/)) >= count"""
+    done = """([node, count]) => {
+      const prompt = node.querySelector(".jp-InputPrompt").innerText;
+      return Number(prompt.match(/\\d+/)) >= count;
+    }"""
     cell.page.wait_for_function(done, arg=[cell.element_handle(), count], timeout=4 * MINUTES)
 
 
@@ -104,7 +110,8 @@ def words(page):
 def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(f"{lab}/lab/tree/{CHAPTER}?token={TOKEN}&reset")
-    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"  # the kernel has started
+    # The status bar says "Idle" when the kernel has started.
+    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
     page.wait_for_function(ready, timeout=2 * MINUTES)
     page.locator("#jp-MainMenu").get_by_text("Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()

@@ -1,4 +1,4 @@
-"""The pages as a browser shows them: whole without a network, light, easy to walk through, and open to everybody."""
+"""The pages in a browser: whole without a network, light, linked, and accessible."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,8 @@ THEMES_OWN = [
 MEGABYTE = 1_000_000
 
 FULL = """async () => {
-  document.head.insertAdjacentHTML("beforeend", "<style>* { animation: none !important }</style>"); // folds fade in
+  const still = "<style>* { animation: none !important }</style>"; // folds fade in
+  document.head.insertAdjacentHTML("beforeend", still);
   for (const picture of document.images) picture.loading = "eager";
   for (const details of document.querySelectorAll("details")) details.open = true;
   await Promise.all([...document.images].map((picture) => picture.decode().catch(() => {})));
@@ -33,16 +34,21 @@ TOO_WIDE = """() => {
       .filter((element) => element.getBoundingClientRect().right > wide + 1)
       .map((element) => element.outerHTML.slice(0, 120));
 }"""
-# The colors of code are the same on every page, and to look at each of its thousands of words takes axe a minute.
-PLAIN_CODE = "document.querySelectorAll('.highlight pre').forEach((code) => (code.textContent = code.textContent))"
+# The colors of code are the same on every page, and axe would take a minute for its words.
+PLAIN_CODE = (
+    "document.querySelectorAll('.highlight pre').forEach((code) => "
+    "(code.textContent = code.textContent))"
+)
 BARRIERS = """async (disabled) => {
   const rules = Object.fromEntries(disabled.map((rule) => [rule, { enabled: false }]));
   const found = (await axe.run({ rules, resultTypes: ["violations"], preload: false })).violations;
   // axe takes a heading that is a formula for empty: it reads no MathML
-  const isFormula = (id, place) => id === "empty-table-header" && document.querySelector(place).querySelector("math");
+  const isFormula = (id, place) =>
+    id === "empty-table-header" && document.querySelector(place).querySelector("math");
   return found.flatMap(({ id, nodes }) => nodes
     .filter(({ target: [place] }) => !isFormula(id, place))
-    .map(({ html, failureSummary }) => `${id}: ${html.slice(0, 160)} ${failureSummary.split("\\n")[1]}`));
+    .map(({ html, failureSummary }) =>
+      `${id}: ${html.slice(0, 160)} ${failureSummary.split("\\n")[1]}`));
 }"""
 
 
@@ -146,7 +152,10 @@ def test_the_pages_of_source_are_whole_too(look, html):
 
 
 def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
-    """A quiet machine takes less than a second for both. Best of five, with room, for other tests run beside this."""
+    """A quiet machine takes less than a second for both.
+
+    Best of five, with room for other tests that run at the same time.
+    """
     seen, ready = [], []
     for _ in range(5):
         with look("chapters/09_data_and_augmentation") as page:

@@ -1,4 +1,4 @@
-"""The pages to look things up: what they name exists, and nothing that they should name is missing."""
+"""The reference pages: what they name exists, and nothing that belongs there is missing."""
 
 import ast
 import importlib

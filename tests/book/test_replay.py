@@ -1,4 +1,4 @@
-"""The replay of a training run: the moments it looks at, what it keeps, and that watching changes nothing."""
+"""The replay of a run: when it looks, what it keeps, and that watching changes nothing."""
 
 from dataclasses import replace
 

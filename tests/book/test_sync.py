@@ -1,4 +1,4 @@
-"""One source of truth: what a chapter shows is what the package runs, and every piece is shown once."""
+"""One source of truth: a chapter shows what the package runs, and every piece once."""
 
 import ast
 import json
@@ -9,19 +9,22 @@ import pytest
 
 from book.sync import ROOT, code_cells, names_of, shown_in, source_of, sync, synced
 
-# Where each teaching module is taught: how its notebook's name begins. There its definitions must be shown, once.
+# How the name of the notebook begins that teaches a module. All its definitions are shown, once.
 CHAPTER = {
     "boxes": "01",
+    "spec": "02",
     "default_boxes": "02",
     "matching": "03",
     "encoding": "04",
     "loss": "05",
     "mining": "06",
+    "bases": "07",
     "model": "07",
     "nms": "08",
+    "detection": "08",
     "augment": "09",
     "metrics": "10",
-    "winograd": "f",
+    "fast/winograd": "f",
 }
 
 MODULE = '''\
@@ -81,7 +84,7 @@ def shown():
 
 
 def public(module):
-    """Names that a module defines at its top level, without those that begin with an underscore."""
+    """Names that a module defines at its top level and that do not begin with an underscore."""
     body = ast.parse((ROOT / f"ssd_lite/{module}.py").read_text(encoding="utf-8")).body
     return [name for node in body for name in names_of(node) if not name.startswith("_")]
 

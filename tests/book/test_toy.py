@@ -61,8 +61,8 @@ def test_both_objects_want_the_same_box_and_only_one_by_half(overlap):
 
 
 def test_matching_keeps_both():
-    owner = assign(toy.default_boxes, toy.boxes[None], toy.labels[None])[0]
-    assert owner.tolist() == [-1, -1, -1, CAR, HOUSE, -1, -1, -1]
+    assigned = assign(toy.default_boxes, toy.boxes[None], toy.labels[None])[0]
+    assert assigned.tolist() == [-1, -1, -1, CAR, HOUSE, -1, -1, -1]
 
 
 def test_the_network_answers_what_its_raw_outputs_say():
@@ -95,7 +95,10 @@ def test_what_is_left_finds_both_objects_and_takes_the_cloud_for_a_car():
 
 
 def test_the_scene_through_all_chapters():
-    """From overlaps to average precision, each step on what the last one gave, with the numbers of the pages."""
+    """From overlaps to average precision, with the numbers of the pages.
+
+    Each step works on what the last one gave.
+    """
     labels, boxes = match(toy.default_boxes, toy.boxes[None], toy.labels[None])  # chapter 3
     assert labels.tolist() == [[0, 0, 0, 2, 1, 0, 0, 0]]
 

@@ -1,7 +1,8 @@
-"""Every exercise in every chapter: its solution passes, its blank fails, and typical mistakes are told apart.
+"""Every exercise: its solution passes, its blank fails, its mistakes are told apart.
 
-They are read out of the notebooks by their cells' tags (see ``book/checks``), so a new exercise is proven as
-soon as it is written. Of a chapter's other cells only those run that do nothing but import.
+They are read out of the notebooks by their cells' tags (see ``book/checks``), so a new exercise is
+proven as soon as it is written. Of a chapter's other cells only those run that do nothing but
+import.
 """
 
 import ast

@@ -1,4 +1,7 @@
-"""The chapters as files. That they run is checked by nbval (`make test`) and by the book's build."""
+"""The chapters as files.
+
+That they run is checked by nbval (`make test`) and by the book's build.
+"""
 
 import re
 import subprocess

@@ -47,7 +47,10 @@ REPLAY_FRAMES = [  # as read_replay has them
 
 
 def precision_recall() -> Explorer:
-    """Two pictures of four objects; in each the first and the fourth detection take one class for the other."""
+    """Two pictures of four objects each.
+
+    In each the first and the fourth detection take one class for the other.
+    """
     corners = torch.tensor([[4.0, 4], [4, 52], [52, 4], [52, 52]])
     boxes = torch.cat([corners, corners + 40], dim=1)  # (4, 4)
     labels, none = torch.tensor([1, 1, 2, 1]), torch.zeros(4, dtype=torch.bool)
@@ -97,14 +100,16 @@ EXAMPLES = {
 
 
 def bare_page(explorer: Explorer) -> str:
-    """HTML that holds an explorer as the book's pages do: its state, and the script that brings it to life."""
+    """HTML that holds an explorer as the book's pages do: its state and its script."""
     data = embed_data(views=[explorer], drop_defaults=False)
 
     def embedded(kind: str, content: dict) -> str:
         text = json.dumps(content).replace("<", "\\u003c")
         return f'<script type="application/vnd.jupyter.widget-{kind}+json">{text}</script>'
 
-    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+    view, state = embedded("view", data["view_specs"][0]), embedded("state", data["manager_state"])
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
 <title>An explorer</title><style>* {{ box-sizing: border-box }}</style>
 <script>{HOST.read_text(encoding="utf-8")}</script>
-<main><h1>An explorer</h1>{embedded("view", data["view_specs"][0])}</main>{embedded("state", data["manager_state"])}"""
+<main><h1>An explorer</h1>{view}</main>{state}"""

@@ -15,10 +15,16 @@ import("data:text/javascript;base64," + Buffer.from(source).toString("base64")).
 
 
 def call(source: str, calls: list[tuple[str, list]]) -> list:
-    """What the functions of an ES module return: its source, and pairs of a name and arguments."""
+    """What the functions of an ES module return.
+
+    Given are its source, and pairs of a name and arguments.
+    """
     node = shutil.which("node")
     if node is None:
-        how = "Node is needed to run the explorers' JavaScript; get it from nodejs.org or with: apt-get install nodejs"
+        how = (
+            "Node is needed to run the explorers' JavaScript; get it from nodejs.org or with: "
+            "apt-get install nodejs"
+        )
         assert os.environ.get("CI") != "true", how
         pytest.skip(how)
     given = json.dumps({"source": source, "calls": calls})

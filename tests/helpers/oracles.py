@@ -1,7 +1,9 @@
-"""Slow, plain-loop versions of what the package computes: numbers in lists, one box at a time, no tensor tricks.
+"""Slow, plain-loop versions of what the package computes.
 
-Nothing here imports ``ssd_lite``. Scenes on a grid have corners at multiples of 1/16, so that areas and IoUs are exact
-in any precision and ties are real ties.
+Numbers are in lists, one box at a time, without tensor tricks.
+
+Nothing here imports ``ssd_lite``. Scenes on a grid have corners at multiples of 1/16, so that
+areas and IoUs are exact in any precision and ties are real ties.
 """
 
 import math
@@ -25,7 +27,10 @@ def corners(box):
 
 
 def bipartite(overlap):
-    """Default box of each object, or -1: take the largest pair left, ties by row, then by column."""
+    """Default box of each object, or -1: take the largest pair left, again and again.
+
+    Ties go to the first row, then to the first column.
+    """
     pairs = [(-v, g, a) for g, row in enumerate(overlap) for a, v in enumerate(row) if v > 1e-6]
     own, taken = [-1] * len(overlap), set()
     for _, g, a in sorted(pairs):
@@ -101,7 +106,10 @@ def grid_boxes(generator, *shape):
 
 
 def grid_scenes(generator, images, objects, default_boxes, classes=3):
-    """Default boxes (cxcywh), and objects of each image: some are padding, some exact duplicates of others."""
+    """Default boxes (cxcywh), and the objects of each image.
+
+    Some objects are padding, some are exact duplicates of others.
+    """
     low, high = grid_boxes(generator, default_boxes).split(2, dim=1)
     defaults = torch.cat([(low + high) / 2, high - low], dim=1)
     boxes = grid_boxes(generator, images, objects)

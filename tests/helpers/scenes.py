@@ -10,11 +10,14 @@ from safetensors.torch import load_file
 
 from ssd_lite.shapes import Shapes
 
-HOUSE = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 def annotation(*objects, size=(60, 40)):
-    """XML in VOC's form; an object is (name, box) or (name, box, difficult), boxes xyxy in pixels."""
+    """XML in VOC's form.
+
+    An object is (name, box) or (name, box, difficult), boxes xyxy in pixels.
+    """
     parts = [
         f"<annotation><size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"
     ]
@@ -26,7 +29,10 @@ def annotation(*objects, size=(60, 40)):
 
 
 def write_folder(root, pictures, image_set="trainval"):
-    """A folder in VOC's layout. ``pictures``: name to (picture, XML); a picture is a PIL image, or a file's bytes."""
+    """A folder in VOC's layout.
+
+    ``pictures`` maps a name to (picture, XML); a picture is a PIL image, or a file's bytes.
+    """
     for part in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (root / part).mkdir(parents=True, exist_ok=True)
     for name, (picture, xml) in pictures.items():
@@ -68,11 +74,14 @@ def every_class(size):
 
 
 def start(*arguments, cwd, before=(), **options):
-    """``python -m ssd_lite ...`` in a folder of its own, on one thread. ``before``: words between python and -m."""
+    """Start ``python -m ssd_lite ...`` in a folder of its own, on one thread.
+
+    ``before`` are words between python and -m.
+    """
     command = [sys.executable, *before, "-m", "ssd_lite", *map(str, arguments)]
     environment = {
         **os.environ,
-        "PYTHONPATH": str(HOUSE),
+        "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
     }

@@ -1,4 +1,7 @@
-"""Checks ssd_lite's annotations while the tests run. As for any type checker, an int may stand for a float."""
+"""Check ssd_lite's annotations while the tests run.
+
+As for any type checker, an int may stand for a float.
+"""
 
 from beartype import BeartypeConf, beartype
 

@@ -1,4 +1,4 @@
-"""How well one color can be read on another, as the Web Content Accessibility Guidelines measure it."""
+"""Contrast of two colors, as the Web Content Accessibility Guidelines measure it."""
 
 import numpy as np
 from PIL import ImageColor

@@ -1,4 +1,4 @@
-"""Chapter 9, second half: augmentation as a function of noise, against colorsys and against what can be seen."""
+"""Chapter 9, second half: augmentation against colorsys and against what can be seen."""
 
 import colorsys
 
@@ -20,7 +20,7 @@ from ssd_lite.augment import (
     parse_augment,
     sample_windows,
 )
-from ssd_lite.boxes import iou
+from ssd_lite.boxes import iou, paired_iou
 from ssd_lite.photometric import distort, shift_color
 from tests.helpers import oracles
 
@@ -48,23 +48,23 @@ def scenes(count, seed=0, size=SIZE, objects=3):
 
 
 def still(uniforms):
-    """The same noise, but the colors stay: distortions are off at 0.5 and above."""
+    """The same uniform numbers, but the colors stay: distortions are off at 0.5 and above."""
     uniforms = uniforms.clone()
     uniforms[:, :4] = 0.9
     return uniforms
 
 
 def nothing_happens(count):
-    """Noise at which every part of the augmentation leaves the picture as it is."""
+    """Uniform numbers at which every part of the augmentation leaves the picture as it is."""
     uniforms = torch.full((count, UNIFORMS_PER_IMAGE), 0.9)  # all is off at 0.5 and above
     uniforms[:, -2] = 0  # the first kind of crop is the whole window
     return uniforms
 
 
-# A function of noise. -----------------------------------------------------------------------------------------------
+# A function of uniform numbers. -------------------------------------------------------------------
 
 
-def test_the_same_noise_gives_the_same_result_and_the_inputs_stay():
+def test_the_same_uniforms_give_the_same_result_and_the_inputs_stay():
     inputs, uniforms = scenes(4), random(4, UNIFORMS_PER_IMAGE)
     before = [x.clone() for x in inputs]
     first, second = (augment_batch(*inputs, uniforms, MEAN, SIZE) for _ in range(2))
@@ -86,7 +86,7 @@ def test_an_image_is_augmented_as_if_it_were_alone():
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_is_left_out_is_one_that_never_happens(part):
-    """Every other part reads its own noise and does what it did."""
+    """Every other part reads its own uniform numbers and does what it did."""
     inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
     rest = [p for p in PARTS if p != part]
     without = augment_batch(*inputs, uniforms, MEAN, SIZE, rest)
@@ -150,7 +150,7 @@ def test_the_result_has_the_size_that_is_asked_for_and_no_number_out_of_range():
     assert not moved[kept == 0].any()
 
 
-# Boxes and pictures move together. ----------------------------------------------------------------------------------
+# Boxes and pictures move together. ----------------------------------------------------------------
 
 
 def extent(image):
@@ -160,7 +160,7 @@ def extent(image):
 
 
 def test_a_box_is_where_its_object_is_seen_in_300_augmentations():
-    """One white rectangle on black. Its visible part, in pixels, is its box, to one pixel, wherever it went."""
+    """One white rectangle on black: wherever it went, its box is its visible part, to a pixel."""
     low, side = random(300, 1, 2, seed=1), random(300, 1, 2, seed=2)
     corner = (low * 0.7 * SIZE).round()
     boxes = (
@@ -251,7 +251,7 @@ def test_thin_lines_turn_gray_when_seen_from_afar_and_do_not_flicker():
     assert (found - 127.5).abs().max() < 1
 
 
-# Expand and crop. ---------------------------------------------------------------------------------------------------
+# Expand and crop. ---------------------------------------------------------------------------------
 
 
 def test_every_second_window_is_expanded_up_to_4_times_with_the_picture_inside():
@@ -291,7 +291,7 @@ def test_crops_are_inside_with_sides_of_03_to_1_and_ratios_of_a_half_to_2():
 
 
 def first_good_trial(box, uniforms, smallest):
-    """The plain loop: the first of the trials whose IoU with the box reaches ``smallest``, or None."""
+    """The plain loop: the first trial whose IoU with the box reaches ``smallest``, or None."""
     for a, b, c, d in uniforms.tolist():
         scale = 0.3 + 0.7 * a
         low, high = max(0.5, scale**2), min(2, 1 / scale**2)
@@ -305,7 +305,10 @@ def first_good_trial(box, uniforms, smallest):
 
 
 def test_bug_the_crop_iou_test_that_can_never_fire_amdegroot_68():
-    """Each kind of crop reaches its IoU, and is the first trial that does; a kind without one is out of the lot."""
+    """Each kind of crop is the first trial that reaches its IoU.
+
+    A kind without one is out of the lot.
+    """
     failed = 0
     for seed in range(30):
         _, boxes, labels = scenes(1, seed=10 * seed, objects=2)
@@ -346,7 +349,7 @@ def test_every_kind_of_crop_is_drawn_equally_often():
     windows = cropped(boxes, torch.ones(1400, 1, dtype=torch.int64))
     whole = (windows == WHOLE).all(dim=1).float().mean()
     assert 1 / 7 - 0.04 < whole < 1 / 7 + 0.04
-    reached = iou(windows[:, None], boxes)[:, 0, 0]
+    reached = paired_iou(windows, boxes[:, 0])
     assert (
         reached >= 0.9
     ).float().mean() < 3 / 7  # the strictest, and by chance some of the others
@@ -364,7 +367,7 @@ def test_a_crop_of_an_expanded_picture_is_given_in_the_pictures_own_units():
     assert (window[0] <= 3).all()
 
 
-# Colors. -----------------------------------------------------------------------------------------------------------
+# Colors. ------------------------------------------------------------------------------------------
 
 
 def test_shift_color_is_colorsys_own_conversion_there_and_back():
@@ -382,7 +385,10 @@ def test_shift_color_is_colorsys_own_conversion_there_and_back():
 
 
 def colors(**parts):
-    """Noise for distort: brightness, contrast, saturation and hue as amounts in [0, 1], all else off."""
+    """Uniforms for distort: each of its parts at an amount in [0, 1], all else off.
+
+    The parts are brightness, contrast, saturation and hue.
+    """
     names = ("brightness", "contrast", "saturation", "hue")
     on = [0.0 if name in parts else 0.9 for name in names]
     return torch.tensor([on + [parts.get(name, 0.5) for name in names] + [parts.get("order", 0.0)]])

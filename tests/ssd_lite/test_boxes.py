@@ -102,7 +102,10 @@ def test_no_boxes_at_all(shape):
     ],
 )
 def test_bug_log_of_a_zero_size_or_inverted_box_amdegroot_162(bad):
-    """The loss became NaN many steps later; here such a box is refused where data comes in, and shown."""
+    """The loss became NaN many steps later.
+
+    Here such a box is refused where data comes in, and shown.
+    """
     with pytest.raises(
         ValueError, match="real: 1 of 2 boxes .* the first is .*" + str(bad[2]).replace(".", r"\.")
     ):

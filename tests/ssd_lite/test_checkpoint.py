@@ -1,4 +1,4 @@
-"""Chapter 11, first half: checkpoints that are whole or not there, explain themselves, and never run code."""
+"""Chapter 11, first half: checkpoints are whole or absent, and never run code."""
 
 import contextlib
 import errno
@@ -30,7 +30,7 @@ from ssd_lite.checkpoint import (
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
 from ssd_lite.torchvision_weights import load_vgg16_features
-from tests.helpers.scenes import HOUSE
+from tests.helpers.scenes import ROOT
 
 CLASSES = ("disc", "square")
 
@@ -59,7 +59,7 @@ def equal_weights(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-# There and back. ----------------------------------------------------------------------------------------------------
+# There and back. ----------------------------------------------------------------------------------
 
 
 def test_a_checkpoint_gives_back_model_extras_and_provenance(tmp_path):
@@ -105,7 +105,7 @@ def test_load_of_a_runs_folder_takes_the_best_else_the_last(tmp_path):
     assert equal_weights(load_model(tmp_path), lite(seed=2))
 
 
-# Files that are not what they should be. ----------------------------------------------------------------------------
+# Files that are not what they should be. ----------------------------------------------------------
 
 
 def test_a_missing_checkpoint_is_named(tmp_path):
@@ -227,7 +227,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_the_code_never_runs(tmp_path, n
     assert marker.exists()
 
 
-# State dicts of torchvision. ----------------------------------------------------------------------------------------
+# State dicts of torchvision. ----------------------------------------------------------------------
 
 BAD_STATES = {
     "of another model": (
@@ -291,7 +291,10 @@ def on_meta(spec):
 
 
 def vgg16_features():
-    """Names and shapes of torchvision's VGG16, each convolution filled with its place in the network."""
+    """Names and shapes of torchvision's VGG16.
+
+    Each convolution is filled with its place in the network.
+    """
     features, place, inputs = {}, 0, 3
     for outputs, count in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(count):
@@ -303,7 +306,10 @@ def vgg16_features():
 
 
 def test_vgg16s_convolutions_arrive_in_order_and_nothing_else_changes():
-    """Batches of numbers that say where they come from; fc6, fc7 and the norm keep what they had."""
+    """Batches of numbers that say where they come from.
+
+    fc6, fc7 and the norm keep what they had.
+    """
     model = SSD(SSD300_VOC, CLASSES)
     others = r"base\.(norm|fc7\.(8|10))\.|extras|logits|offsets"
     before = {name: x.clone() for name, x in model.state_dict().items() if re.match(others, name)}
@@ -344,7 +350,7 @@ def test_without_a_state_dict_vgg16s_features_are_torchvisions_download(monkeypa
     assert asked == [(torchvision.models.VGG16_Weights.IMAGENET1K_FEATURES, {"check_hash": True})]
 
 
-# Never half written. ------------------------------------------------------------------------------------------------
+# Never half written. ------------------------------------------------------------------------------
 
 WRITER = """
 import sys, torch
@@ -361,9 +367,12 @@ for step in range(10**6):
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path):
-    """A process does nothing but write checkpoints. Wherever it is stopped or killed, a whole one is there."""
+    """A process does nothing but write checkpoints.
+
+    Wherever it is stopped or killed, a whole one is there.
+    """
     path, rng = tmp_path / "last.safetensors", random.Random(0)
-    environment = {**os.environ, "PYTHONPATH": str(HOUSE), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     seen = []
     for _ in range(2):
         command = [sys.executable, "-c", WRITER, str(path)]

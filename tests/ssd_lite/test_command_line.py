@@ -1,4 +1,4 @@
-"""The command line as a reader meets it: it teaches, it works, and its errors are one line with a remedy."""
+"""The command line: it teaches, it works, and its errors are one line with a remedy."""
 
 import json
 import warnings
@@ -68,7 +68,7 @@ def tiny(data):
     ]
 
 
-# Help and defaults. -------------------------------------------------------------------------------------------------
+# Help and defaults. -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_the_command_line_changes_a_recipe():
     assert recipe == replace(expected, augment="none", evaluate_every=10, save_every=10)
 
 
-# Commands that work. ------------------------------------------------------------------------------------------------
+# Commands that work. ------------------------------------------------------------------------------
 
 
 def test_train_evaluate_and_detect_on_drawn_scenes(monkeypatch, capsys, tmp_path):
@@ -329,7 +329,7 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_record_can_still_be_fi
     assert again["map50"] == record["map50"]
 
 
-# Errors. ------------------------------------------------------------------------------------------------------------
+# Errors. ------------------------------------------------------------------------------------------
 
 
 def test_an_error_in_a_real_shell_is_one_line_and_exit_code_2(tmp_path):

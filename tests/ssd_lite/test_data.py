@@ -46,7 +46,7 @@ def sample(boxes, name="a picture"):
     )
 
 
-# Drawn scenes. ------------------------------------------------------------------------------------------------------
+# Drawn scenes. ------------------------------------------------------------------------------------
 
 
 def test_a_scene_depends_on_seed_and_index_alone():
@@ -64,7 +64,7 @@ def test_a_scene_beyond_the_count_is_an_index_error(index):
 
 
 def test_2000_scenes_have_all_that_is_promised():
-    """Every class; nothing to see at all; sizes from 5 % to 90 %; wide and tall; boxes with an area, in the image."""
+    """Every class, empty scenes, sizes from 5 % to 90 %, wide and tall boxes inside the image."""
     scenes = [Shapes(2000, seed=5, size=16)[i] for i in range(2000)]
     boxes = torch.cat([scene.boxes for scene in scenes])
     width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
@@ -83,7 +83,10 @@ def test_2000_scenes_have_all_that_is_promised():
 
 
 def test_a_box_is_tight_around_what_is_drawn(monkeypatch):
-    """Compare the canvas before and after each object: every side of what changed is the box's, to 2 of 256 pixels."""
+    """Compare the canvas before and after each object.
+
+    Every side of what changed is the box's, to 2 of 256 pixels.
+    """
     drawn, paint = [], shapes._paint
 
     def watched(rng, canvas, corners):
@@ -98,7 +101,7 @@ def test_a_box_is_tight_around_what_is_drawn(monkeypatch):
     assert np.abs(boxes.numpy() - np.array(drawn)).max() < 2
 
 
-# Batches. -----------------------------------------------------------------------------------------------------------
+# Batches. -----------------------------------------------------------------------------------------
 
 
 def test_every_epoch_is_a_permutation_with_an_order_of_its_own():
@@ -222,7 +225,7 @@ def test_resized_reads_once_if_it_keeps(keep, reads):
     assert Counting.count_of_reads == reads
 
 
-# Pictures. ----------------------------------------------------------------------------------------------------------
+# Pictures. ----------------------------------------------------------------------------------------
 
 
 def test_a_picture_is_read_as_rgb_with_channels_first(tmp_path):
@@ -240,7 +243,10 @@ def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
 
 
 def test_a_photograph_that_lies_on_its_side_is_turned_upright(tmp_path):
-    """Red on the left, stored with the EXIF mark "turn by 90°"; boxes are those of the upright picture."""
+    """Red on the left, stored with the EXIF mark "turn by 90°".
+
+    Boxes are those of the upright picture.
+    """
     picture = plain((60, 40), "blue")
     picture.paste("red", (0, 0, 30, 40))
     exif = Image.Exif()
@@ -308,7 +314,7 @@ def test_500_damaged_files_give_a_picture_or_an_error_that_names_them(tmp_path):
     assert 50 < refused < 450
 
 
-# Folders in VOC's layout. -------------------------------------------------------------------------------------------
+# Folders in VOC's layout. -------------------------------------------------------------------------
 
 
 def test_boxes_become_fractions_and_classes_numbers(tmp_path):
@@ -356,7 +362,10 @@ def test_a_box_without_area_is_dropped_with_a_warning_that_names_the_file(tmp_pa
 
 
 def test_a_box_whose_whole_area_is_beyond_the_edge_never_reaches_training(tmp_path):
-    """VOC counts pixels from 1, so a box may end one pixel beyond; one that also begins there has no area left."""
+    """VOC counts pixels from 1, so a box may end one pixel beyond the edge.
+
+    One that also begins there has no area left.
+    """
     with pytest.warns(UserWarning, match=r"a\.xml"):
         folder = VOCFolder(
             one_picture(tmp_path, annotation(GOOD, ("cell", (60, 5, 61, 25)))), "trainval"
@@ -413,9 +422,12 @@ def test_a_bad_annotation_is_named_with_what_is_wrong(tmp_path, xml, message):
 
 LAUGHS = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
 BOMBS = {
-    "billion laughs": f'<!DOCTYPE annotation [<!ENTITY a0 "ha">{LAUGHS}]><annotation>&a9;</annotation>',
-    "quadratic": f'<!DOCTYPE x [<!ENTITY a "{"ha" * 50_000}">]><annotation>{"&a;" * 50_000}</annotation>',
-    "external entity": '<!DOCTYPE x [<!ENTITY a SYSTEM "file:///etc/passwd">]><annotation>&a;</annotation>',
+    "billion laughs": "<!DOCTYPE annotation [<!ENTITY a0 "
+    f'"ha">{LAUGHS}]><annotation>&a9;</annotation>',
+    "quadratic": "<!DOCTYPE x [<!ENTITY a "
+    f'"{"ha" * 50_000}">]><annotation>{"&a;" * 50_000}</annotation>',
+    "external entity": "<!DOCTYPE x [<!ENTITY a SYSTEM "
+    '"file:///etc/passwd">]><annotation>&a;</annotation>',
     "external document type": '<!DOCTYPE annotation SYSTEM "http://localhost/a.dtd"><annotation/>',
 }
 
@@ -463,7 +475,7 @@ def test_an_empty_image_set_is_named(tmp_path):
         VOCFolder(write_folder(tmp_path, {}), "trainval")
 
 
-# PASCAL VOC and BCCD. -----------------------------------------------------------------------------------------------
+# PASCAL VOC and BCCD. -----------------------------------------------------------------------------
 
 
 def test_voc_is_read_through_torchvisions_layout(tmp_path):

@@ -19,8 +19,8 @@ from ssd_lite.spec import (
     SSDSpec,
 )
 
-# What the paper and its code say, written down a second time: cells, step (px) and ratios of each level. The sizes (px)
-# end with a maximum.
+# What the paper and its code say, written down a second time: cells, step (px) and ratios of each
+# level. The sizes (px) end with a maximum.
 LEVELS_300 = [
     (38, 8, [2]),
     (19, 16, [2, 3]),
@@ -157,9 +157,8 @@ def test_a_cells_boxes_have_the_area_of_their_size_whatever_their_ratio():
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda s: s.name)
 def test_boxes_per_cell_counts_the_boxes(spec):
-    assert sum(k * m * m for k, m in zip(spec.boxes_per_cell, spec.maps)) == len(
-        make_default_boxes(spec)
-    )
+    assert spec.boxes_per_level == tuple(k * m * m for k, m in zip(spec.boxes_per_cell, spec.maps))
+    assert sum(spec.boxes_per_level) == len(make_default_boxes(spec))
 
 
 @pytest.mark.parametrize("spec", ALL, ids=lambda s: s.name)

@@ -1,4 +1,6 @@
-"""Appendix D: where implementations disagree. Torchvision's side is run; of others, a few lines that follow their rule.
+"""Appendix D: where implementations disagree.
+
+torchvision's side is run; of others, a few lines that follow their rule.
 
 A rule that other tests hold already is not held again here; the appendix names them.
 """
@@ -55,9 +57,10 @@ def torchvisions_ssd300():
         return ssd300_vgg16(weights=None, weights_backbone=None, num_classes=91)
 
 
-# Default boxes. -----------------------------------------------------------------------------------------------------
+# Default boxes. -----------------------------------------------------------------------------------
 
-OTHER_SCALES = {  # of SSD300's six levels, and at how many of them they differ from the reference's for VOC
+# Scales of SSD300's six levels, and at how many levels they differ from the reference's for VOC.
+OTHER_SCALES = {
     "the paper's equation 4": ([0.2 + 0.7 * k / 5 for k in range(6)], 6),
     "sgrvinod": ([0.1, 0.2, 0.375, 0.55, 0.725, 0.9], 4),
     "torchvision": ([0.07, 0.15, 0.33, 0.51, 0.69, 0.87], 6),
@@ -92,7 +95,10 @@ def generated(spec, **options):
 
 
 def test_without_steps_centers_lie_up_to_19_pixels_elsewhere():
-    """As in the paper's text, (i + 0.5) / f; so in sgrvinod's tutorial, and in torchvision's generator unless told."""
+    """As in the paper's text, (i + 0.5) / f.
+
+    So in sgrvinod's tutorial, and in torchvision's generator unless told.
+    """
     theirs = generated(SSD300_VOC, clip=False).view(-1, 2, 2).mean(dim=1)  # (8732, 2)
     away = (300 * make_default_boxes(SSD300_VOC)[:, :2] - theirs).abs().amax(dim=1)
     assert away.max().item() == pytest.approx(19, abs=1e-3)
@@ -103,7 +109,10 @@ def test_without_steps_centers_lie_up_to_19_pixels_elsewhere():
 
 
 def test_clamping_all_four_numbers_moves_114_boxes_and_shrinks_20():
-    """amdegroot, lufficc and qfgaohao clamp center and size. What moves is the last row and column of the 10 × 10."""
+    """amdegroot, lufficc and qfgaohao clamp center and size.
+
+    What moves is the last row and column of the 10 × 10.
+    """
     boxes = make_default_boxes(SSD300_VOC)
     clamped = boxes.clamp(0, 1)
     moved = (boxes[:, :2] != clamped[:, :2]).any(dim=1)
@@ -120,7 +129,7 @@ def test_torchvision_gives_corners_in_pixels_and_makes_them_at_every_call():
     )
 
 
-# Matching. ----------------------------------------------------------------------------------------------------------
+# Matching. ----------------------------------------------------------------------------------------
 
 
 def two_that_want_one_box():
@@ -155,11 +164,14 @@ def test_torchvisions_matcher_refuses_an_image_without_objects():
     assert assign(defaults, torch.zeros(1, 0, 4), torch.zeros(1, 0).long()).tolist() == [[-1, -1]]
 
 
-# Encoding. ----------------------------------------------------------------------------------------------------------
+# Encoding. ----------------------------------------------------------------------------------------
 
 
 def test_d2ls_small_number_in_the_logarithm_hides_a_box_without_area():
-    """-69 where ours says -inf and the loader refuses; for real boxes no difference to speak of."""
+    """-69 where ours says -inf and the loader refuses.
+
+    For real boxes there is no difference to speak of.
+    """
     theirs = lambda ratio: 5 * math.log(1e-6 + ratio)  # noqa: E731
     assert theirs(0) == pytest.approx(-69.08, abs=0.01)
     defaults = torch.tensor([[0.5, 0.5, 0.5, 0.5]])
@@ -169,11 +181,14 @@ def test_d2ls_small_number_in_the_logarithm_hides_a_box_without_area():
         assert encode(boxes, defaults)[0, 2].item() == pytest.approx(theirs(ratio), abs=1e-4)
 
 
-# Loss and mining. ---------------------------------------------------------------------------------------------------
+# Loss and mining. ---------------------------------------------------------------------------------
 
 
 def answers(images=4, boxes=24, classes=5, share=0.1, seed=0):
-    """Logits, offsets, objects, and which default box answers for which; the first image has no object."""
+    """Logits, offsets, objects, and which default box answers for which.
+
+    The first image has no object.
+    """
     generator = torch.Generator().manual_seed(seed)
     logits = 3 * torch.randn(images, boxes, classes, generator=generator)
     offsets = torch.randn(images, boxes, 4, generator=generator)
@@ -181,13 +196,13 @@ def answers(images=4, boxes=24, classes=5, share=0.1, seed=0):
     objects = torch.cat([corner, corner + 0.1 + size], dim=2)
     labels = torch.randint(1, classes, (images, 3), generator=generator)
     defaults = 0.1 + torch.rand(boxes, 4, generator=generator)
-    owner = torch.randint(0, 3, (images, boxes), generator=generator)
-    owner = torch.where(torch.rand(images, boxes, generator=generator) < share, owner, -1)
-    owner[0] = -1
-    return logits, offsets, objects, labels, defaults, owner
+    assigned = torch.randint(0, 3, (images, boxes), generator=generator)
+    assigned = torch.where(torch.rand(images, boxes, generator=generator) < share, assigned, -1)
+    assigned[0] = -1
+    return logits, offsets, objects, labels, defaults, assigned
 
 
-def torchvisions_loss(logits, offsets, objects, labels, defaults, owner):
+def torchvisions_loss(logits, offsets, objects, labels, defaults, assigned):
     """From ``self`` it reads a box coder and a ratio, and nothing else."""
     stand_in = SimpleNamespace(box_coder=BoxCoder((10.0, 10.0, 5.0, 5.0)), neg_to_pos_ratio=3)
     return TorchvisionSSD.compute_loss(
@@ -195,14 +210,14 @@ def torchvisions_loss(logits, offsets, objects, labels, defaults, owner):
         targets=[{"boxes": b, "labels": c} for b, c in zip(objects, labels)],
         head_outputs={"bbox_regression": offsets, "cls_logits": logits},
         anchors=[cxcywh_to_xyxy(defaults)] * len(logits),
-        matched_idxs=list(owner),
+        matched_idxs=list(assigned),
     )
 
 
-def our_loss(logits, offsets, objects, labels, defaults, owner):
+def our_loss(logits, offsets, objects, labels, defaults, assigned):
     target, whose = (
-        torch.where(owner < 0, 0, labels.gather(1, owner.clamp(min=0))),
-        owner.clamp(min=0),
+        torch.where(assigned < 0, 0, labels.gather(1, assigned.clamp(min=0))),
+        assigned.clamp(min=0),
     )
     boxes = objects.gather(1, whose[:, :, None].expand(-1, -1, 4))
     return target, multibox_loss(logits, offsets, target, encode(boxes, defaults), hard_negatives)
@@ -219,7 +234,10 @@ def test_loss_and_mining_are_torchvisions_where_the_negatives_suffice(seed):
 
 @pytest.mark.parametrize("positives", [7, 10])
 def test_torchvision_counts_positives_twice_when_four_times_they_exceed_the_boxes(positives):
-    """Of 24 boxes: with 7 its quota, 21, is 4 more than the background; with 10 it is more than all boxes."""
+    """Of 24 boxes: with 7 positives the quota, 21, is 4 more than the background.
+
+    With 10 it is more than all boxes.
+    """
     case = answers(share=0)
     case[-1][1:, :positives] = 0
     theirs, (target, ours) = torchvisions_loss(*case)["classification"], our_loss(*case)
@@ -255,7 +273,7 @@ def test_divided_per_image_a_lone_positive_counts_forty_times_one_in_a_crowd():
     assert (ours[0] / ours[1]).item() == 1
     assert (nvidias[0] / nvidias[1]).item() == pytest.approx(40)
 
-    # And per_batch is what the package does: a positive's push on its logits is the same in both images.
+    # And per_batch is what the package does: a positive pushes its logits equally in both images.
     logits = torch.zeros(2, 50, 3, requires_grad=True)
     labels = (torch.arange(50) < torch.tensor([1, 40])[:, None]).long()
     nothing = torch.zeros(2, 50, 4)
@@ -292,7 +310,7 @@ def test_sgrvinods_localization_is_plain_l1_and_a_mean_over_four_times_the_posit
     assert pushes[5.0] == pytest.approx((1, 0.25))
 
 
-# Network. -----------------------------------------------------------------------------------------------------------
+# Network. -----------------------------------------------------------------------------------------
 
 
 def test_torchvisions_highres_ends_with_maps_of_6_4_and_1():
@@ -367,7 +385,7 @@ def test_torchvisions_mean_is_the_references_to_a_thousandth_of_a_gray_level():
     assert torchvisions_ssd300().transform.image_mean == pytest.approx(SSD300_TORCHVISION.mean)
 
 
-# Augmentation. ------------------------------------------------------------------------------------------------------
+# Augmentation. ------------------------------------------------------------------------------------
 
 PIXEL = torch.tensor([0.4, 0.24, 0.12]).view(3, 1, 1)  # red, green, blue
 
@@ -375,10 +393,10 @@ PIXEL = torch.tensor([0.4, 0.24, 0.12]).view(3, 1, 1)  # red, green, blue
 def ours(pixel=PIXEL, **parts):
     """distort() with parts at amounts in [0, 1], all others off; in [0, 1] as torchvision's."""
     names = ("brightness", "contrast", "saturation", "hue")
-    noise = torch.tensor(
+    uniforms = torch.tensor(
         [[0.0 if n in parts else 0.9 for n in names] + [parts.get(n, 0.5) for n in names] + [0.0]]
     )
-    return distort(255 * pixel[None], noise)[0] / 255
+    return distort(255 * pixel[None], uniforms)[0] / 255
 
 
 def test_torchvision_turns_the_hue_half_as_far():
@@ -437,7 +455,10 @@ def test_torchvision_shuffles_the_channels_of_every_second_picture():
 
 
 def test_a_crop_may_lose_every_object_here_and_never_does_in_torchvision():
-    """One small object in a corner. Its kinds are drawn first there, and tried 40 times each; here all, 50 times."""
+    """One small object in a corner.
+
+    Its kinds are drawn first there, and tried 40 times each; here all, 50 times.
+    """
     theirs = v2.RandomIoUCrop()
     assert (theirs.min_scale, theirs.trials, theirs.options) == (
         0.3,
@@ -456,17 +477,17 @@ def test_a_crop_may_lose_every_object_here_and_never_does_in_torchvision():
         torch.ones(300, 1).long(),
     )
     generator = torch.Generator().manual_seed(0)
-    noise, choice = (
+    uniforms, choice = (
         torch.rand(300, CROP_UNIFORMS, generator=generator),
         torch.rand(300, 1, generator=generator),
     )
     whole = torch.tensor([0.0, 0, 1, 1]).expand(300, 4)
-    window = crop(whole, boxes, labels, noise, choice)
+    window = crop(whole, boxes, labels, uniforms, choice)
     kept = (boxes_in_window(boxes, labels, window, torch.zeros(300, 1).bool())[1] > 0).sum()
     assert 0 < kept < 300
 
 
-# Inference. ---------------------------------------------------------------------------------------------------------
+# Inference. ---------------------------------------------------------------------------------------
 
 
 def test_torchvisions_thresholds_are_the_references():
@@ -488,7 +509,10 @@ def test_torchvisions_thresholds_are_the_references():
     "limits", [{"per_class": 200}, {"per_image": 100}, {"score_threshold": 0.02}]
 )
 def test_others_candidates_change_only_the_end_of_the_list(limits):
-    """amdegroot: 200 of a class; lufficc: 100 kept; mmdetection: above 0.02. What stays, stays in its order."""
+    """amdegroot: 200 of a class; lufficc: 100 kept; mmdetection: above 0.02.
+
+    What stays, stays in its order.
+    """
     generator = torch.Generator().manual_seed(0)
     defaults = make_default_boxes(LITE)
     logits, offsets = (torch.randn(1, len(defaults), n, generator=generator) for n in (6, 4))
@@ -500,7 +524,7 @@ def test_others_candidates_change_only_the_end_of_the_list(limits):
     torch.testing.assert_close(few[: min(first, 100)], whole[: min(first, 100)])
 
 
-# Training. ----------------------------------------------------------------------------------------------------------
+# Training. ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

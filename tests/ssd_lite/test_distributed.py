@@ -10,7 +10,7 @@ from torch.distributed.run import get_args_parser
 from ssd_lite.checkpoint import load_checkpoint
 from ssd_lite.model import SSD
 from ssd_lite.runs import read_log
-from tests.helpers.scenes import HOUSE, folder_of_scenes, run
+from tests.helpers.scenes import ROOT, folder_of_scenes, run
 
 STEPS = 4
 
@@ -46,7 +46,10 @@ def runs(tmp_path_factory):
 
 
 def test_two_processes_end_with_the_weights_of_one(runs):
-    """What the steps changed is the same but for rounding; Adam, which divides by gradients near 0, enlarges that."""
+    """What the steps changed is the same but for rounding.
+
+    Adam, which divides by gradients near 0, enlarges that.
+    """
     (alone, _, about), (together, _, _) = (
         load_checkpoint(folder / "last.safetensors") for folder in runs[:2]
     )
@@ -87,7 +90,7 @@ def test_a_batch_that_cannot_be_shared_is_refused_before_training(tmp_path):
 
 def test_torchrun_takes_none_of_our_options_for_its_own():
     """It does take abbreviations of its own, wherever they stand."""
-    code, output, _ = run("train", "--help", cwd=HOUSE)
+    code, output, _ = run("train", "--help", cwd=ROOT)
     assert code == 0
     for option in sorted(set(re.findall(r"--[a-z-]+", output)) - {"--nproc"}):
         ours = ["train", option, "x"]

@@ -19,7 +19,10 @@ pairs = st.lists(st.tuples(cxcywh, cxcywh), min_size=1, max_size=5)
 
 
 def random_boxes(n, seed):
-    """cxcywh; no box is 22 times as large as another, which is far below torchvision's cap of 62.5."""
+    """Boxes (cxcywh), none 22 times as large as another.
+
+    torchvision caps the factor at 62.5, far above.
+    """
     return (
         torch.rand(n, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) + 0.05
     )

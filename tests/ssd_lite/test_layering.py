@@ -1,4 +1,4 @@
-"""The laws of the house: what may import what, how long a file may be, and what the package needs."""
+"""The layers: what may import what, how long a file may be, what the package needs."""
 
 import ast
 import re

@@ -12,7 +12,10 @@ from tests.helpers import oracles
 
 
 def random_scenes(count, images=8, seed=0):
-    """``count`` batches of ``images`` images: few default boxes, for which objects fight, or enough of them."""
+    """``count`` batches of ``images`` images.
+
+    There are few default boxes, for which objects fight, or enough of them.
+    """
     generator = torch.Generator().manual_seed(seed)
     for i in range(count):
         yield oracles.grid_scenes(
@@ -85,14 +88,14 @@ def test_an_overlap_at_or_below_1e_6_does_not_count():
 def test_an_object_goes_without_only_if_every_box_it_overlaps_is_anothers_own():
     for defaults, boxes, labels in random_scenes(50, seed=3):
         overlap = iou(boxes, cxcywh_to_xyxy(defaults).expand(len(boxes), -1, -1))
-        owner = assign(defaults, boxes, labels)
+        assigned = assign(defaults, boxes, labels)
         for i, g in (labels > 0).nonzero().tolist():
-            if g not in owner[i]:
+            if g not in assigned[i]:
                 touched = overlap[i, g] > 1e-6
                 assert (
-                    len(owner[i, touched].unique()) == touched.sum()
-                )  # each has a different owner
-                assert (owner[i, touched] >= 0).all()
+                    len(assigned[i, touched].unique()) == touched.sum()
+                )  # each has an object of its own
+                assert (assigned[i, touched] >= 0).all()
 
 
 def test_every_object_gets_a_box_of_the_real_ssd300_though_some_are_tiny_or_identical():
@@ -101,12 +104,15 @@ def test_every_object_gets_a_box_of_the_real_ssd300_though_some_are_tiny_or_iden
     size = torch.rand(4, 30, 2, generator=generator) * 0.3 + 0.005
     boxes = torch.cat([center - size / 2, center + size / 2], dim=2)
     boxes[:, 1], boxes[:, 2] = boxes[:, 0], boxes[:, 0]
-    owner = assign(make_default_boxes(SSD300_VOC), boxes, torch.ones(4, 30, dtype=torch.int64))
-    assert all(set(range(30)) <= set(image) for image in owner.tolist())
+    assigned = assign(make_default_boxes(SSD300_VOC), boxes, torch.ones(4, 30, dtype=torch.int64))
+    assert all(set(range(30)) <= set(image) for image in assigned.tolist())
 
 
 def test_bug_two_objects_share_a_best_default_box_amdegroot_354():
-    """The second overwrote the first. Both objects overlap only the first default box by half or more."""
+    """The second overwrote the first.
+
+    Both objects overlap only the first default box with an IoU of one half or more.
+    """
     defaults, boxes, labels = one_image(
         [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.125, 0.125]],
         [[0.0, 0.0, 0.5, 0.4375], [0.0, 0.0, 0.5, 0.46875]],
@@ -130,7 +136,10 @@ def test_more_objects_than_default_boxes():
 
 
 def test_an_objects_own_box_is_not_taken_by_one_that_overlaps_it_more():
-    """Object 1 covers both default boxes better, but takes the first; object 2 keeps what is left."""
+    """Object 1 covers both default boxes better, but takes the first.
+
+    Object 2 keeps what is left.
+    """
     defaults, boxes, labels = one_image(
         [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.4375]],
         [[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.125, 0.125]],

@@ -1,4 +1,4 @@
-"""Chapter 10: average precision against hand calculation, a plain loop of VOC's rule, and pycocotools."""
+"""Chapter 10: average precision against hand calculation, a plain loop, and pycocotools."""
 
 import contextlib
 import io
@@ -41,7 +41,10 @@ def objects(boxes=(), labels=None, ignored=None):
 
 
 def random_images(seed, images=8, integers=True, ties=False, most=8, largest=200):
-    """Objects of classes 1 to 3; detections that are some of them, shifted a little, and some that are nothing."""
+    """Objects of classes 1 to 3, and detections.
+
+    Some detections are the objects, shifted a little, and some are nothing.
+    """
     generator = np.random.default_rng(seed)
     found, real = [], []
     for _ in range(images):
@@ -78,7 +81,7 @@ def random_images(seed, images=8, integers=True, ties=False, most=8, largest=200
     return found, real
 
 
-# Precision, recall, and the area between. -------------------------------------------------------------------------
+# Precision, recall, and the area between. ---------------------------------------------------------
 
 
 def test_precision_and_recall_by_hand():
@@ -116,11 +119,14 @@ def test_an_unknown_method_is_an_error():
         average_precision(np.ones(1), np.ones(1), "11 point")
 
 
-# VOC. -------------------------------------------------------------------------------------------------------------
+# VOC. ---------------------------------------------------------------------------------------------
 
 
 def voc_oracle(found, real, label, method):
-    """The rule of VOC's development kit, one detection after another, best first, over all images."""
+    """The rule of VOC's development kit.
+
+    One detection after another, best first, over all images.
+    """
     queue, used, total = [], set(), 0
     for i, (f, r) in enumerate(zip(found, real)):
         queue += [
@@ -202,7 +208,7 @@ def test_the_order_of_detections_and_images_does_not_matter():
     )
 
 
-# COCO. ------------------------------------------------------------------------------------------------------------
+# COCO. --------------------------------------------------------------------------------------------
 
 
 def pycocotools_metrics(found, real, classes):
@@ -312,7 +318,7 @@ def test_a_data_set_without_objects_or_without_detections():
     assert math.isnan(ours["APl"])
 
 
-# The whole. -------------------------------------------------------------------------------------------------------
+# The whole. ---------------------------------------------------------------------------------------
 
 
 def test_bug_absent_classes_counted_as_ap_0_sgrvinod_55():

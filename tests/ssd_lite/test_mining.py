@@ -62,7 +62,10 @@ def test_without_mining_every_background_box_takes_part():
 
 
 def test_bug_mask_of_the_wrong_shape_amdegroot_173():
-    """The mask was [32, 8732], the losses [279424, 1]. Here both are (B, A), and the mask indexes the losses."""
+    """The mask was [32, 8732], the losses [279424, 1].
+
+    Here both are (B, A), and the mask indexes the losses.
+    """
     generator = torch.Generator().manual_seed(0)
     losses = torch.rand(32, 8732, generator=generator)
     positive = torch.rand(32, 8732, generator=generator) < 0.01

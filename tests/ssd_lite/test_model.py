@@ -31,7 +31,10 @@ def lite(classes=("disc", "square")):
 
 
 class SaysItsDefaultBox(nn.Module):
-    """Stands in for the offsets head of a level: in box k's four channels it writes default box k of each cell."""
+    """Stands in for the offsets head of a level.
+
+    In box k's four channels it writes default box k of each cell.
+    """
 
     def __init__(self, spec, level):
         super().__init__()
@@ -70,7 +73,10 @@ def test_one_mark_in_one_channel_at_one_cell_arrives_at_its_default_box():
 
 
 def test_bug_the_heads_permute_and_view_in_the_wrong_order():
-    """A bare view has the right shape and mixes the values of different cells: nothing fails, nothing learns."""
+    """A bare view has the right shape and mixes the values of different cells.
+
+    Nothing fails, and nothing learns.
+    """
     x = torch.arange(2 * 3 * 4 * 4).view(1, 6, 4, 4).float()  # 2 boxes of 3 values, 4 × 4 cells
     assert flatten_head(x, 3)[0, 0].tolist() == x[0, :3, 0, 0].tolist()
     assert flatten_head(x, 3)[0, 1].tolist() == x[0, 3:, 0, 0].tolist()
@@ -266,7 +272,7 @@ def test_normalize_takes_bytes_and_floats_of_0_to_255():
 
 
 def test_resize_warps_whatever_the_shape():
-    """The left half black, the right half white, in a wide picture and in the square made of it."""
+    """The left half is black and the right half white, in a wide picture and in its square."""
     picture = torch.zeros(1, 1, 20, 80)
     picture[..., 40:] = 255
     square = resize(picture, 16, antialias=True)
@@ -340,5 +346,8 @@ def test_no_images_give_no_answers():
 
 
 def undecorated(function):
-    """The function as a reader's program has it, without the shape checks of the test run, which would speak first."""
+    """The function without the shape checks of the test run, which would speak first.
+
+    A reader's program has it like this.
+    """
     return getattr(function, "__wrapped__", function)

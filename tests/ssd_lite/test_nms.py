@@ -20,7 +20,10 @@ METHODS = [nms_parallel, nms_sequential]
 
 
 def random_sets(batches, images=4, boxes=24, seed=0):
-    """Boxes on a grid, best first, of three classes, then padding; and scores with ties that fit the order."""
+    """Boxes on a grid, best first, of three classes, then padding.
+
+    Their scores have ties that fit the order.
+    """
     generator = torch.Generator().manual_seed(seed)
     for _ in range(batches):
         labels = torch.randint(1, 4, (images, boxes), generator=generator)
@@ -72,7 +75,10 @@ def test_both_methods_agree_on_many_boxes_of_real_numbers():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_suppressed_box_suppresses_nobody(method):
-    """A chain of 40, each overlapping only its neighbors: every second one stays. It takes 40 rounds at once."""
+    """A chain of 40, each overlapping only its neighbors: every second one stays.
+
+    All at once, that takes 40 rounds.
+    """
     left = torch.arange(40.0) * 3
     boxes = torch.stack([left, torch.zeros(40), left + 8, torch.ones(40)], dim=1)
     overlap = iou(boxes, boxes)
@@ -128,7 +134,7 @@ def test_suppress_is_one_of_the_two():
         assert torch.equal(batched_nms(boxes, labels, 0.45), nms_parallel(boxes, labels, 0.45))
 
 
-# From raw predictions to detections. ------------------------------------------------------------------------------
+# From raw predictions to detections. --------------------------------------------------------------
 
 
 def predictions(images=2, boxes=80, classes=3, seed=0):
@@ -140,7 +146,10 @@ def predictions(images=2, boxes=80, classes=3, seed=0):
 
 
 def as_logits(probabilities):
-    """Logits (A, C + 1) whose softmax gives these probabilities (A, C), and the rest to background."""
+    """Logits (A, C + 1) whose softmax gives these probabilities (A, C).
+
+    The rest goes to background.
+    """
     return torch.cat([1 - probabilities.sum(dim=1, keepdim=True), probabilities], dim=1).log()
 
 
@@ -210,7 +219,9 @@ def test_postprocess_equals_the_plain_loop(options):
 
 
 def test_postprocess_looks_further_when_the_best_candidates_are_all_the_same():
-    """1,200 copies of one place come before 300 boxes far apart, which a look at the first 1,000 would miss.
+    """1,200 copies of one place come before 300 boxes far apart.
+
+    A look at the first 1,000 would miss those.
 
     In a second image of the batch the boxes far apart come first, and the first look is enough.
     """
@@ -316,7 +327,7 @@ def test_bfloat16_predictions_are_decoded_in_float32():
     assert torch.equal(boxes, postprocess(logits.float(), offsets.float(), defaults, LITE)[0])
 
 
-# Detection. -------------------------------------------------------------------------------------------------------
+# Detection. ---------------------------------------------------------------------------------------
 
 
 def lite():

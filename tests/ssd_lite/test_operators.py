@@ -1,4 +1,6 @@
-"""How many operators the pieces run: not more with more images, objects or classes, and fewer than torchvision's.
+"""How many operators the pieces run: fewer than torchvision's, however large the input.
+
+They are not more with more images, objects or classes.
 
 Each operator is a kernel to be launched: on a GPU, small ones cost the same however little they do.
 """
@@ -29,7 +31,10 @@ from ssd_lite.train import train_step
 
 
 class Counter(TorchDispatchMode):
-    """Counts every operator that is dispatched inside a ``with``, the backward pass's included; views are free."""
+    """Counts every operator that is dispatched inside a ``with``.
+
+    The backward pass's are included; views are free.
+    """
 
     def __init__(self):
         super().__init__()
@@ -74,7 +79,10 @@ def targets_and_loss(batch, logits, offsets):
 
 @cache
 def theirs(classes):
-    """torchvision's SSD300 without numbers: its loss and its post-processing use none of its weights."""
+    """torchvision's SSD300 without numbers.
+
+    Its loss and its post-processing use none of its weights.
+    """
     with torch.device("meta"):
         return ssd300_vgg16(weights=None, weights_backbone=None, num_classes=classes)
 
@@ -113,11 +121,11 @@ def test_the_targets_and_the_loss_of_both_are_about_the_same_thing():
 @pytest.mark.parametrize("varied", ["paper", "mirror"])
 def test_augmentation_runs_as_many_operators_for_32_images_as_for_one(varied):
     def augment(images):
-        batch, noise = (
+        batch, uniforms = (
             scene(images),
             torch.rand(images, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
         )
-        inputs = (batch.images.float(), batch.boxes, batch.labels, noise)
+        inputs = (batch.images.float(), batch.boxes, batch.labels, uniforms)
         return (
             augment_batch(*inputs, torch.zeros(3, 1, 1), 300)
             if varied == "paper"
@@ -172,7 +180,10 @@ def post_processed_by_torchvision(images, classes):
 
 
 def test_post_processing_on_a_gpu_grows_neither_with_images_nor_with_classes(monkeypatch):
-    """Its method of suppression, run here on a CPU; eight rounds are enough for these predictions."""
+    """The GPU's method of suppression, run here on a CPU.
+
+    Eight rounds are enough for these predictions.
+    """
     monkeypatch.setattr(detection, "batched_nms", nms.nms_parallel)
     one = post_processed(1, 21)
     assert post_processed(8, 21) == post_processed(1, 91) == one

@@ -1,4 +1,4 @@
-"""A run that is killed, whenever that is, goes on to the very weights and numbers of one that was left alone."""
+"""A run that is killed at any moment goes on to the weights of one that was left alone."""
 
 import contextlib
 import random
@@ -28,7 +28,10 @@ def train(*arguments, data):
 
 
 def newest(folder):
-    """When something in a run's folder was last written, in nanoseconds; 0 if there is nothing."""
+    """When something in a run's folder was last written, in nanoseconds.
+
+    It is 0 if there is nothing.
+    """
     times = [0]
     for path in folder.glob("*"):
         with contextlib.suppress(FileNotFoundError):  # a partial file, renamed since
@@ -37,7 +40,10 @@ def newest(folder):
 
 
 def killed(arguments, folder, cwd, rng):
-    """Start training and kill it at a random moment, soon after a random file was written. Returns the exit code."""
+    """Start training and kill it at a random moment, soon after a random file was written.
+
+    Returns the exit code.
+    """
     process = start(*arguments, cwd=cwd)
     for _ in range(rng.randrange(2, 7)):
         before = newest(folder)

@@ -1,4 +1,4 @@
-"""With torchvision's SSD300 weights the package gives torchvision's own answers, to rounding."""
+"""With torchvision's SSD300 weights the package gives torchvision's answers, to rounding."""
 
 from contextlib import contextmanager
 from functools import cache
@@ -87,7 +87,10 @@ def test_logits_and_offsets_are_torchvisions(monkeypatch):
 
 
 def without_partner(a, b):
-    """Detections of ``a`` for which ``b`` has none with the same label, the box to 0.01 pixels, the score to 1e-4."""
+    """Detections of ``a`` for which ``b`` has no equal.
+
+    An equal has the same label, the box to 0.01 pixels, and the score to 1e-4.
+    """
     near = (a.boxes[:, None] - b.boxes).abs().amax(dim=2) <= 0.01
     alike = near & (a.labels[:, None] == b.labels) & ((a.scores[:, None] - b.scores).abs() <= 1e-4)
     return ~alike.any(dim=1)
@@ -118,7 +121,8 @@ HEADS = {  # factor of all logits, addition to that of background
 def test_detections_are_torchvisions(factor, background, monkeypatch):
     """In eight pictures of different sizes, as sets, for scores may tie.
 
-    At most 200 are kept, so a tie at the 200th place may be broken in either way: only there may the sets differ.
+    At most 200 are kept, so a tie at the 200th place may be broken in either way: only there may
+    the sets differ.
     """
     theirs, ours = only_heads(monkeypatch)
     with other_logits(

@@ -48,7 +48,7 @@ def same_weights(a, b):
     return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
 
 
-# Recipes and schedules. ---------------------------------------------------------------------------------------------
+# Recipes and schedules. ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_the_gradient_is_clipped_and_its_own_length_is_told():
     torch.testing.assert_close(left, torch.tensor(1e-3), rtol=1e-2, atol=0)
 
 
-# One step. ----------------------------------------------------------------------------------------------------------
+# One step. ----------------------------------------------------------------------------------------
 
 
 def test_30_steps_on_one_batch_learn_it():
@@ -146,7 +146,7 @@ def test_30_steps_on_one_batch_learn_it():
 
 
 def test_the_loss_does_not_depend_on_how_objects_are_padded():
-    model, scenes, noise = (
+    model, scenes, uniforms = (
         lite(),
         batch(),
         torch.rand(4, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
@@ -155,7 +155,7 @@ def test_the_loss_does_not_depend_on_how_objects_are_padded():
         boxes=torch.nn.functional.pad(scenes.boxes, (0, 0, 0, 3)),
         labels=torch.nn.functional.pad(scenes.labels, (0, 3)),
     )
-    a, b = (training_loss(model, model, x, noise, SMALL) for x in (scenes, padded))
+    a, b = (training_loss(model, model, x, uniforms, SMALL) for x in (scenes, padded))
     torch.testing.assert_close(a.total, b.total)
     assert a.positives > 0
 
@@ -170,13 +170,13 @@ def test_pictures_without_objects_train_without_nan():
 
 
 def test_bf16_changes_the_loss_a_little_and_the_weights_stay_fp32():
-    model, scenes, noise = (
+    model, scenes, uniforms = (
         lite(),
         batch(),
         torch.rand(4, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)),
     )
     full, half = (
-        training_loss(model, model, scenes, noise, replace(SMALL, precision=p))
+        training_loss(model, model, scenes, uniforms, replace(SMALL, precision=p))
         for p in ("fp32", "bf16")
     )
     assert half.total.dtype == torch.float32
@@ -188,7 +188,7 @@ def test_the_normalizer_counts_positives_and_is_never_0():
     assert positives_per_process(torch.zeros(2, 3, dtype=torch.int64)) == 1
 
 
-def test_a_steps_noise_depends_on_seed_and_step_alone():
+def test_a_steps_uniforms_depend_on_seed_and_step_alone():
     first = uniforms_of_step(3, SMALL)
     torch.rand(5)
     assert torch.equal(uniforms_of_step(3, SMALL), first)
@@ -211,7 +211,7 @@ def test_a_batch_must_be_divisible_by_the_number_of_processes(monkeypatch):
         loader(Shapes(8, 0, 32), SMALL, 0, workers=0)
 
 
-# Devices. -----------------------------------------------------------------------------------------------------------
+# Devices. -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cpu:one", "12"])
@@ -240,7 +240,7 @@ def test_the_best_device_there_is_and_each_processs_own_gpu(cuda, mps, best, mon
     assert choose_device() == torch.device(best)
 
 
-# The log. -----------------------------------------------------------------------------------------------------------
+# The log. -----------------------------------------------------------------------------------------
 
 ROWS = [{"step": 20.0, "loss": 3.5}, {"step": 40.0, "loss": 3.25, "map50": 1.25e-5}]
 
@@ -290,7 +290,7 @@ def test_a_full_disk_is_told_with_the_logs_name(tmp_path):
         log.add(ROWS[0])
 
 
-# Whole runs. --------------------------------------------------------------------------------------------------------
+# Whole runs. --------------------------------------------------------------------------------------
 
 
 def test_a_run_leaves_its_log_and_two_checkpoints(tmp_path):
@@ -465,7 +465,10 @@ def test_a_loss_that_explodes_is_told_and_the_last_good_checkpoint_stays(tmp_pat
 
 
 def test_a_checkpoint_is_good_even_if_its_own_step_broke_the_weights(tmp_path, monkeypatch):
-    """The loss of a step is computed before the step is taken: it may be fine, and the weights after it not."""
+    """The loss of a step is computed before the step is taken.
+
+    It may be fine, and the weights after it not.
+    """
     usual = recipe_module.learning_rate
     monkeypatch.setattr(
         train, "learning_rate", lambda step, recipe: math.inf if step == 3 else usual(step, recipe)

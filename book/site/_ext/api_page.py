@@ -1,7 +1,9 @@
-"""Appendix G, made from the package: what autodoc does not see in its source, and the help of its commands.
+"""Appendix G, made from the package's source and the help of its commands.
 
-A signature is shown as it stands in the source, shapes and defaults included; a comment behind a field or a parameter
-is its documentation; and a constant is its own source.
+It shows what autodoc does not see.
+
+A signature is shown as it stands in the source, shapes and defaults included; a comment behind a
+field or a parameter is its documentation; and a constant is its own source.
 """
 
 import ast
@@ -56,7 +58,7 @@ def names_of(assignment):
 
 
 def find(name):
-    """The module and the statement that a full name belongs to: ``ssd_lite.model.SSD.forward``, for example."""
+    """The module and the statement of a full name, such as ``ssd_lite.model.SSD.forward``."""
     parts = name.split(".")
     depth = max(k for k in range(len(parts)) if ".".join(parts[:k]) in sys.modules)
     module, (top, *below) = ".".join(parts[:depth]), parts[depth:]
@@ -71,7 +73,7 @@ def function_in(node, name):
 
 
 def parameters(node):
-    """Name, annotation, default and last expression of all that a function takes, or of a record's fields."""
+    """Name, annotation, default and last expression of each parameter or field."""
     if isinstance(node, ast.ClassDef):
         return [
             (n.target.id, n.annotation, n.value, n)
@@ -118,7 +120,10 @@ def is_record(cls):
 
 
 class FullNames(ast.NodeTransformer):
-    """Write the package's own classes with their module, for Sphinx to find; it shows them without."""
+    """Write the package's own classes with their module, for Sphinx to find.
+
+    It shows them without.
+    """
 
     def __init__(self, module):
         self.known = vars(importlib.import_module(module))
@@ -138,7 +143,10 @@ def type_as_written(node, module):
 
 
 def signature_as_written(app, what, name, thing, options, signature, returns):
-    """Python has made objects of annotations and defaults by the time that autodoc sees them; the source is clearer."""
+    """Show annotations and defaults as the source has them.
+
+    By the time that autodoc sees them, Python has made objects of them; the source is clearer.
+    """
     if what not in ("function", "method", "class"):
         return None
     module, node = find(name)
@@ -157,7 +165,10 @@ def signature_as_written(app, what, name, thing, options, signature, returns):
 
 
 def more_documentation(app, what, name, thing, options, lines):
-    """The comments behind a record's fields or a function's parameters; of another class, what __init__ says."""
+    """The comments behind a record's fields or a function's parameters.
+
+    Of another class, what ``__init__`` says.
+    """
     if what not in ("function", "method", "class"):
         return
     module, node = find(name)
@@ -182,7 +193,10 @@ def only_methods(app, what, name, thing, skip, options):
 
 
 def chapter_as_link(app, what, name, thing, options, lines):
-    """ "Chapter 3" or "Appendix F" at the head of a module's docstring leads there, as soon as there is such a page."""
+    """Make "Chapter 3" or "Appendix F" at the head of a module's docstring a link.
+
+    It leads there as soon as there is such a page.
+    """
     found = (
         re.match(r"Chapter (\d+)|Appendix ([A-Z])", lines[0])
         if what == "module" and lines

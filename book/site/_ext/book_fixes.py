@@ -4,14 +4,20 @@ from pathlib import Path
 
 
 def drop_thebe(app, config):
-    """sphinx-thebe, which Jupyter Book always loads, puts itself on every page twice: an error in the browser."""
+    """Drop sphinx-thebe, which Jupyter Book always loads.
+
+    It puts itself on every page twice, which is an error in the browser.
+    """
     for listener in list(app.events.listeners["env-before-read-docs"]):
         if listener.handler.__name__ == "init_thebe_core":
             app.disconnect(listener.id)
 
 
 def rerun_after_changes(app, env, added, changed, removed):
-    """A page shows what the package and the recorded results say: when these change, every notebook runs again."""
+    """Run every notebook again when the package or the recorded results change.
+
+    A page shows what they say.
+    """
     patterns = ("ssd_lite/**/*.py", "book/*.py", "book/*/*.*", "figures/*")
     sources = [path for pattern in patterns for path in Path(app.srcdir).glob(pattern)]
     last_change = max((path.stat().st_mtime_ns for path in sources), default=0) // 1000

@@ -1,7 +1,10 @@
-"""Formulas are set by MathJax when the book is made: a page then needs neither a network nor a script to show them.
+"""Formulas are set by MathJax when the book is made.
 
-MathJax comes from npm, in the version that package-lock.json pins. Where that cannot be had, the build says so in a
-line, and the pages stay as Sphinx makes them: the reader's browser then fetches MathJax from its usual address.
+A page then needs neither a network nor a script to show them.
+
+MathJax comes from npm, in the version that package-lock.json pins. Where that cannot be had, the
+build says so in a line, and the pages stay as Sphinx makes them: the reader's browser then fetches
+MathJax from its usual address.
 """
 
 import json
@@ -54,7 +57,10 @@ def node_modules(site):
 
 
 def typeset(formulas, mathjax):
-    """For each page's list of formulas, their HTML and their style sheet, which has FONTS for the folder of fonts."""
+    """For each page's list of formulas, their HTML and their style sheet.
+
+    The style sheet has FONTS for the folder of fonts.
+    """
     node = shutil.which("node")
     if node is None:
         raise Missing("node is not installed")

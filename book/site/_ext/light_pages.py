@@ -1,8 +1,9 @@
-"""The last touches to the pages, so that a browser has little to fetch and the map's pieces lead on.
+"""The last touches to the pages: a browser has little to fetch, and the map leads on.
 
-Sphinx's pages carry much that this book does not use, and plots carry their pictures as PNG. What can be left out
-without a trace is left out when all is written; where a new version of the theme no longer looks as expected, its
-pages stay as they are, only heavier, and tests/book/test_pages.py notices.
+Sphinx's pages carry much that this book does not use, and plots carry their pictures as PNG. What
+can be left out without a trace is left out when all is written; where a new version of the theme
+no longer looks as expected, its pages stay as they are, only heavier, and tests/book/test_pages.py
+notices.
 """
 
 import re
@@ -14,7 +15,8 @@ from fontTools.subset import Options, Subsetter
 from fontTools.ttLib import TTFont
 from PIL import Image
 
-# The theme draws a dozen icons, which its font has too: its script has thousands. Search has a page of its own.
+# The theme draws a dozen icons, which its font has too, while its script has thousands.
+# Search has a page of its own.
 ICON_SCRIPT = re.compile(r'\s*<script[^>]* src="[^"]*/fontawesome\.js[^"]*"></script>')
 SEARCH_SCRIPTS = re.compile(
     r'\s*<script src="[^"]*\b(?:searchtools|language_data|searchindex)\.js[^"]*"></script>'
@@ -32,7 +34,7 @@ PNG = re.compile(r"data:image/png;base64,([^\"']+)")
 
 
 def mend(app, pagename, templatename, context, doctree):
-    """Pictures wait for the reader, the map leads to pages, and elements are named as screen readers need them."""
+    """Load pictures late, make the map's pieces links, and name what screen readers need."""
     if app.builder.format == "html" and "body" in context:
         body = context["body"].replace("<img ", '<img loading="lazy" ')
         body = PIECE.sub(r"\1.html\2", body).replace(EXPLORER, NO_SCRIPTS + EXPLORER)
@@ -54,7 +56,10 @@ def rewrite(path, change):
 
 
 def smaller_picture(png):
-    """The same picture as WebP: without any loss if it has few colors, and else with none that one sees."""
+    """The same picture as WebP, without a visible loss.
+
+    It has no loss at all if it has few colors.
+    """
     picture, webp = Image.open(BytesIO(b64decode(png[1]))), BytesIO()
     few = picture.getcolors(256) is not None
     picture.save(webp, "WEBP", lossless=few, quality=90, use_sharp_yuv=True)

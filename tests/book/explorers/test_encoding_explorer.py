@@ -1,4 +1,4 @@
-"""The offsets are what the explorer keeps: the box, on the page as in Python, is what the package decodes from them."""
+"""The encoding explorer keeps offsets; its box is what the package decodes from them."""
 
 import re
 

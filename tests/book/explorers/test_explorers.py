@@ -1,4 +1,4 @@
-"""The explorers' Python side: their knobs, what they compute from them, and the module that is sent to the page."""
+"""The explorers' Python side: their knobs, and the module that is sent to the page."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_every_explorer_is_made_here():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_explorer_brings_all_that_it_needs(name):
-    """Its module imports nothing, for there is no file beside it; and it is a module that Node can read."""
+    """Its module imports nothing, because no file lies beside it, and Node can read it."""
     explorer = EXAMPLES[name]()
     assert "\nimport" not in explorer._esm
     assert explorer._esm.count("export default") == 1

@@ -1,4 +1,4 @@
-"""Who answers for whom: the page says what the package says, and in Python the knobs compute the same."""
+"""The matching explorer says what the package says, on the page and in Python."""
 
 import pytest
 import torch
@@ -14,7 +14,10 @@ from tests.helpers.javascript import call
 
 
 def crowd(count, seed):
-    """xyxy, of all sizes, among them small ones that lie inside many default boxes, which tie for them."""
+    """Boxes (xyxy) of all sizes.
+
+    Some are small ones that lie inside many default boxes, which tie for them.
+    """
     generator = torch.Generator().manual_seed(seed)
     size = 0.04 + 0.6 * torch.rand(count, 2, generator=generator, dtype=torch.float64) ** 3
     corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * (1 - size)
@@ -22,23 +25,23 @@ def crowd(count, seed):
 
 
 @pytest.mark.parametrize(
-    ("forced", "owner", "lost"),
+    ("forced", "assigned", "lost"),
     [
         ("none", [-1, -1, -1, -1, 0, -1, -1, -1], [1]),
         ("overwrite", [-1, -1, -1, -1, 1, -1, -1, -1], [0]),
         ("bipartite", [-1, -1, -1, 1, 0, -1, -1, -1], []),
     ],
 )
-def test_the_toy_scene_as_chapter_3_tells_it(forced, owner, lost):
+def test_the_toy_scene_as_chapter_3_tells_it(forced, assigned, lost):
     explorer = EXAMPLES["MatchingExplorer"]()
     explorer.forced = forced
-    assert explorer.owner.tolist() == owner
+    assert explorer.assigned.tolist() == assigned
     assert explorer.lost == lost
     boxes = explorer.default_boxes.tolist()
     [found] = call(
         explorer._esm, [("answers", [boxes, explorer.objects, explorer.threshold, forced])]
     )
-    assert found["owner"] == owner
+    assert found["assigned"] == assigned
     assert [g for g, of in enumerate(found["found"]) if not of["boxes"]] == lost
 
 
@@ -56,10 +59,10 @@ def test_python_and_the_page_agree_to_the_last_tie(spec, forced):
     )
     lost = 0
     for (explorer.objects, explorer.threshold), page in zip(states, pages):
-        owner = explorer.owner
-        assert page["owner"] == owner.tolist()
+        assigned = explorer.assigned
+        assert page["assigned"] == assigned.tolist()
         assert [of["boxes"] for of in page["found"]] == [
-            (owner == g).nonzero()[:, 0].tolist() for g in range(len(explorer.objects))
+            (assigned == g).nonzero()[:, 0].tolist() for g in range(len(explorer.objects))
         ]
         assert explorer.lost == [g for g, of in enumerate(page["found"]) if not of["boxes"]]
         lost += len(explorer.lost)
@@ -84,14 +87,14 @@ def test_an_object_s_own_box_is_the_package_s():
         )
         labels = torch.ones(1, 4, dtype=torch.int64)
         objects = torch.tensor(explorer.objects, dtype=torch.float64)
-        assert explorer.owner.equal(assign(boxes, objects[None], labels)[0])
+        assert explorer.assigned.equal(assign(boxes, objects[None], labels)[0])
 
 
 def test_an_object_that_overlaps_nothing_is_lost_and_steals_nothing():
     explorer = EXAMPLES["MatchingExplorer"]()
     explorer.objects = [[2.0, 2.0, 3.0, 3.0]]
     for explorer.forced in explorers.matching.FORCED:
-        assert explorer.owner.tolist() == [-1] * 8
+        assert explorer.assigned.tolist() == [-1] * 8
         [page] = call(
             explorer._esm,
             [
@@ -101,7 +104,7 @@ def test_an_object_that_overlaps_nothing_is_lost_and_steals_nothing():
                 )
             ],
         )
-        assert page["owner"] == [-1] * 8
+        assert page["assigned"] == [-1] * 8
 
 
 def test_another_scene_brings_its_objects():
@@ -151,9 +154,9 @@ def test_what_chapter_3_says_to_try_is_so():
         0.4,
         0.35,
     ):  # the house gets a second box before the car gets its first
-        assert explorer.owner.tolist() == [-1, -1, -1, -1, 0, 0, -1, -1]
+        assert explorer.assigned.tolist() == [-1, -1, -1, -1, 0, 0, -1, -1]
     explorer.threshold = 0.3
-    assert explorer.owner[[3, 4]].tolist() == [1, 0]
+    assert explorer.assigned[[3, 4]].tolist() == [1, 0]
     explorer.threshold, explorer.forced = 0.5, "overwrite"
     for steps, lost in ((0, [0]), (4, []), (8, [])):  # away from the house
         explorer.objects = [house, [edge + steps / 80 for edge in car]]

@@ -1,4 +1,4 @@
-"""The explorers' box maths is the package's: the same arguments, the same answers, to a millionth."""
+"""The explorers' box math is the package's, to a millionth."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_iou_and_its_parts():
     a, b = random_boxes(200), random_boxes(200, seed=1)
     b[50:100] = a[50:100] + 0.02
     pairs = list(zip(a.tolist(), b.tolist()))
-    same(in_javascript("iou", pairs), boxes.iou(a[:, None], b[:, None])[:, 0, 0])
+    same(in_javascript("iou", pairs), boxes.paired_iou(a, b))
     same(in_javascript("intersection", pairs), boxes.intersection(a[:, None], b[:, None])[:, 0, 0])
     backwards = a[:, [2, 1, 0, 3]]
     same(
@@ -78,7 +78,7 @@ def test_default_boxes(spec):
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 def test_the_nearest_center_holds_the_best_box_of_a_shape(spec):
-    """Objects of all sizes, many of them in corners and at edges, against every default box there is."""
+    """Objects of all sizes, many at corners and edges, against every default box there is."""
     objects = random_boxes(300, seed=2)
     objects[:40] = (objects[:40] * 0.1).clamp(max=1)
     objects[40:80] = 1 - objects[40:80, [2, 3, 0, 1]] * 0.1

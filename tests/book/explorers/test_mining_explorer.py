@@ -1,4 +1,4 @@
-"""The explorer of hard-negative mining: what it chooses is what the package chooses, in Python and on the page."""
+"""The mining explorer chooses what the package chooses, in Python and on the page."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The explorer of greedy NMS: its steps are the loop's, and what it keeps is what the package keeps."""
+"""The NMS explorer: its steps are the loop's, and it keeps what the package keeps."""
 
 import pytest
 import torch

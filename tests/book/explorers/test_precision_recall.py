@@ -1,4 +1,4 @@
-"""The precision-recall explorer: what it counts, on the page and in Python, is what ssd_lite.metrics counts."""
+"""The precision-recall explorer counts what ssd_lite.metrics counts."""
 
 import math
 
@@ -18,7 +18,10 @@ IMAGES = [PICTURE, PICTURE[:, :, :48], PICTURE]
 
 
 def scenes(seed=0, ties=False):
-    """Three pictures with objects of classes 1 to 3, some to be ignored; most detections lie near an object."""
+    """Three pictures with objects of classes 1 to 3, some of them to be ignored.
+
+    Most detections lie near an object.
+    """
     random = np.random.default_rng(seed)
     found, real = [], []
     for _ in IMAGES:

@@ -1,4 +1,4 @@
-"""The replay explorer shows what a Replay has kept: all of it, at its moment, from its threshold on."""
+"""The replay explorer shows all that a Replay has kept, at the moment it belongs to."""
 
 import pytest
 import torch

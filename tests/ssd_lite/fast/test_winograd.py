@@ -1,4 +1,4 @@
-"""Appendix F: Winograd's convolution against the plain one, and when a network takes which."""
+"""Appendix F: Winograd's convolution against the plain one, and when it is taken."""
 
 import gc
 import weakref
@@ -64,7 +64,10 @@ def test_without_a_bias():
 
 
 def test_its_rounding_errors_are_small():
-    """Measured against 64 bits, at the width of VGG16's last layers; TF32, a GPU's habit, is off by 1e-3."""
+    """Measured against 64 bits, at the width of VGG16's last layers.
+
+    TF32, which a GPU may use, is off by 1e-3.
+    """
     tensors = inputs(1, 512, 512, 19, 19)
     exact = plain(*tensors)
     x, weight, bias = (tensor.float() for tensor in tensors)
@@ -142,7 +145,10 @@ def test_what_detection_keeps_follows_the_parameter():
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
 def test_what_is_kept_follows_a_fused_optimizer_too(optimizer):
-    """It changes parameters behind the back of their version counter: detection would go on with the first weights."""
+    """It changes parameters without their version counter.
+
+    Detection would go on with the first weights.
+    """
     layer, x = nn.Conv2d(128, 128, 3, padding=1), torch.randn(1, 128, 20, 20)
     fused = optimizer(layer.parameters(), lr=0.1, fused=True)
     for _ in range(3):
@@ -164,7 +170,10 @@ def test_parameters_made_for_inference_only():
 
 
 def test_a_whole_network_answers_and_learns_the_same(calls):
-    """SSD300: most of its work goes Winograd's way, the heads' too, and no answer or gradient tells."""
+    """SSD300: most of its work goes Winograd's way, the heads' too.
+
+    No answer or gradient shows it.
+    """
     torch.manual_seed(0)
     model, images = SSD(SSD300_VOC, Shapes.classes), torch.randn(2, 3, 300, 300)
 
@@ -185,7 +194,8 @@ def test_a_whole_network_answers_and_learns_the_same(calls):
     assert (same_logits - logits).abs().max() < 1e-3 * logits.std()
     assert (same_offsets - offsets).abs().max() < 1e-3 * offsets.std()
     for name, mine, yours in zip(dict(model.named_parameters()), same_gradients, gradients):
-        # More than rounding: a ReLU whose input is next to 0 may let a gradient through for one and not for the other.
+        # More than rounding: a ReLU whose input is next to 0 may let a gradient through for one
+        # and not for the other.
         assert (mine - yours).norm() < 5e-3 * yours.norm(), name
 
 

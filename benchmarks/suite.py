@@ -1,4 +1,4 @@
-"""The questions: who is faster, by how much, how does the cost grow, what is counted, and is the result as good."""
+"""What is measured: which of the two is faster, how the cost grows, what accuracy suffers."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -8,7 +8,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks import machine, pairs
-from benchmarks.timing import race
+from benchmarks.timing import time_pair
 from ssd_lite import fast
 from ssd_lite.checkpoint import load_model
 from ssd_lite.default_boxes import make_default_boxes
@@ -16,7 +16,7 @@ from ssd_lite.evaluation import evaluate_model
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_VOC, SSD512_VOC
 
-RECORDS = machine.HOUSE / "figures" / "records"
+RECORDS = machine.ROOT / "figures" / "records"
 
 
 def precisions(device: torch.device) -> list[str]:
@@ -24,10 +24,10 @@ def precisions(device: torch.device) -> list[str]:
     return ["fp32", "bf16"] if machine.has_bf16(device) else ["fp32"]
 
 
-def entrants(
+def comparisons(
     device: torch.device, quick: bool
 ) -> Iterator[tuple[dict, int, Callable[[], pairs.Pair]]]:
-    """Every contest: what it is, for how many images, and how to make the two."""
+    """Every comparison: what it is, for how many images, and how to make the pair."""
     batches = (1,) if quick else (1, 8, 32)
     few = 2 if quick else 8
     for classes in (21, 91):
@@ -63,28 +63,31 @@ def entrants(
         about = {"what": "training step", "batch": batch, "precision": precision}
         yield about, batch, partial(pairs.training_step, batch, device, precision)
     many = 2 if quick else 32
-    threads = (
-        1 if device.type == "cpu" else torch.get_num_threads()
-    )  # by the core: more of them, more processes
+    # On a CPU a second core is used by a second process, not by a second thread.
+    threads = 1 if device.type == "cpu" else torch.get_num_threads()
     for what, kept in {"augmentation": False, "augmentation, pictures kept": True}.items():
         about = {"what": what, "batch": many, "threads": threads}
         yield about, many, partial(pairs.augmentation, many, device, kept)
 
 
-def contests(
+def compare(
     device: torch.device, rounds: int, quick: bool, only: str = "", known: Sequence[dict] = ()
 ) -> list[dict]:
-    """Seconds an image, ours and theirs, and the ratios. With ``only``, contests of that name; others stay as known."""
+    """Seconds an image, ours and theirs, and the ratios.
+
+    With ``only``, comparisons with that in their name; the others stay as they are known.
+    """
     found, threads = [], torch.get_num_threads()
-    tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  its middle half")
-    for about, images, make in tqdm(entrants(device, quick), desc="contests", unit=" contests"):
+    tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  middle half")
+    todo = tqdm(comparisons(device, quick), desc="comparisons", unit=" comparisons")
+    for about, images, make in todo:
         if only not in about["what"]:
-            found += [contest for contest in known if about.items() <= contest.items()]
+            found += [comparison for comparison in known if about.items() <= comparison.items()]
             continue
         torch.set_num_threads(about.get("threads", threads))
         pair = make()
         long = about["what"] in ("network", "detection", "training step") and about["batch"] > 1
-        result = race(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
+        result = time_pair(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
         for who in ("ours", "theirs"):
             result[who] = [seconds / images for seconds in result[who]]
         found.append(about | result | ({} if pair.same is None else {"same": pair.same}))
@@ -94,17 +97,17 @@ def contests(
 
 
 def line(about: dict, result: dict) -> str:
-    """A contest and its result, for the terminal."""
+    """A comparison and its result, for the terminal."""
     name = ", ".join(
         str(value) if key == "what" else f"{key} {value}" for key, value in about.items()
     )
     ours, theirs = (1e3 * median(result[who]) for who in ("ours", "theirs"))
-    ratio = result["ratio"]
-    return f"{name:64}{ours:10.3f}{theirs:10.3f}{ratio['median']:8.2f}  {ratio['low']:.2f} to {ratio['high']:.2f}"
+    middle, low, high = (result["ratio"][key] for key in ("median", "low", "high"))
+    return f"{name:64}{ours:10.3f}{theirs:10.3f}{middle:8.2f}  {low:.2f} to {high:.2f}"
 
 
-def courses(device: torch.device, quick: bool) -> Iterator[tuple[str, str, int, pairs.Pair]]:
-    """Pieces whose cost should grow in proportion: with objects, boxes, classes and images."""
+def sweeps(device: torch.device, quick: bool) -> Iterator[tuple[str, str, int, pairs.Pair]]:
+    """Pieces whose cost should grow in proportion to objects, boxes, classes or images."""
     _, theirs = pairs.models(21, device)
     many = make_default_boxes(SSD512_VOC)
     many = many[torch.randperm(len(many), generator=torch.Generator().manual_seed(0))].to(device)
@@ -128,18 +131,21 @@ def courses(device: torch.device, quick: bool) -> Iterator[tuple[str, str, int, 
         yield "post-processing", "images", number, nms(theirs, "early", usual, number, 21)
 
 
-def curves(device: torch.device, rounds: int, quick: bool) -> list[dict]:
+def sweep(device: torch.device, rounds: int, quick: bool) -> list[dict]:
     """Seconds a batch of pieces, against what they grow with."""
     found = []
-    for what, against, number, pair in tqdm(courses(device, quick), desc="curves", unit=" points"):
-        times = race(pair.ours, pair.theirs, max(3, rounds // 2))
+    for what, against, number, pair in tqdm(sweeps(device, quick), desc="sweeps", unit=" points"):
+        times = time_pair(pair.ours, pair.theirs, max(3, rounds // 2))
         middles = {who: median(times[who]) for who in ("ours", "theirs")}
         found.append({"what": what, "against": against, "number": number} | middles)
     return found
 
 
 def operations(device: torch.device) -> dict[str, dict]:
-    """What a picture asks of SSD300's network, counted: as it is written, and, for a CPU, by its own way."""
+    """Operations and bytes of SSD300's network for one picture, counted.
+
+    Of the network as it is written and, for a CPU, by Winograd's way.
+    """
     ours, _ = pairs.models(91, torch.device("cpu"))
     images = torch.randn(8, 3, 300, 300)
 
@@ -162,11 +168,9 @@ def operations(device: torch.device) -> dict[str, dict]:
 
 
 def accuracy(device: torch.device, quick: bool) -> dict[str, float]:
-    """mAP of the recorded small model on its held-out scenes, by precision, be it slow."""
-    model, data = (
-        load_model(RECORDS / "shapes_lite_cpu.safetensors", device),
-        Shapes(20 if quick else 500, 1),
-    )
+    """mAP of the recorded small model on its held-out scenes, in each precision."""
+    model = load_model(RECORDS / "shapes_lite_cpu.safetensors", device)
+    data = Shapes(20 if quick else 500, 1)
     return {
         precision: evaluate_model(model, data, precision=precision).map50
         for precision in ("fp32", "bf16")

@@ -1,10 +1,12 @@
-"""Where a GPU makes the host wait: nowhere in a training step, and in detection only where its code says so.
+"""Where host and GPU synchronize: never in a training step, in detection only as stated.
 
-The first tests need no GPU. They run the pieces on tensors that have shapes and claim to be on a GPU, but hold no
-numbers, and list every operator for which the host would have to wait: one whose result's shape or the program's
-course depends on numbers, and every copy between host and GPU that is not told to go on by itself, such as the one
-hidden in ``tensor.new_tensor([1, 2])``. They cannot see what happens inside an operator on a real GPU, nor bf16, nor
-how long a wait is; the last tests need a GPU, and are skipped without one.
+To synchronize is to make the host wait until the GPU has finished what was given to it. The first
+tests need no GPU. They run the pieces on tensors that have shapes and claim to be on a GPU, but
+hold no numbers, and list every operator that would synchronize: one whose result's shape or the
+program's course depends on numbers, and every copy between host and GPU that is not asynchronous,
+such as the one hidden in ``tensor.new_tensor([1, 2])``. They cannot see what happens inside an
+operator on a real GPU, nor bf16, nor how long a wait is; the last tests need a GPU, and are
+skipped without one.
 """
 
 from collections import defaultdict
@@ -45,21 +47,21 @@ DEPENDS_ON_NUMBERS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_
 INDEXING = {"index", "index_put", "index_put_"}
 
 
-class Waits(TorchDispatchMode):
-    """Lists what would make the host wait for a GPU; a question about numbers is answered with 1, or yes."""
+class Syncs(TorchDispatchMode):
+    """Lists what would synchronize; a question about numbers is answered with 1, or yes."""
 
     def __init__(self):
         super().__init__()
         self.found = []
-        self.pinned = WeakIdKeyDictionary()  # host memory from which a copy needs no wait
+        self.pinned = WeakIdKeyDictionary()  # host memory from which a copy can be asynchronous
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs, name = kwargs or {}, function.overloadpacket.__name__
         if torch.is_inference_mode_enabled() and function.namespace == "aten":
-            with self:  # else operators that are made of others have been taken apart already
+            with self:  # else composite operators have been taken apart already
                 if (result := function.decompose(*args, **kwargs)) is not NotImplemented:
                     return result
-        if what := self.waiting(function, name, args, kwargs):
+        if what := self.why(function, name, args, kwargs):
             self.found.append(what)
         if name in ("equal", "_local_scalar_dense"):
             return True if name == "equal" else 1
@@ -70,24 +72,25 @@ class Waits(TorchDispatchMode):
             self.pinned[result] = True
         return result
 
-    def waiting(self, function, name, args, kwargs):
-        """What an operator waits for, in a word or two; None if for nothing."""
+    def why(self, function, name, args, kwargs):
+        """Why an operator synchronizes, in a word or two; None if it does not."""
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
         if name in ("_to_copy", "copy_"):
             source, target = (
                 (args[1], args[0].device) if name == "copy_" else (args[0], kwargs.get("device"))
             )
-            by_itself = kwargs.get("non_blocking") or args[2:] == (True,)
+            asynchronous = kwargs.get("non_blocking") or args[2:] == (True,)
             there = (target or source.device).type == "cuda"
             if there == source.is_cuda:
                 return None
             if there:
-                return None if by_itself and source in self.pinned else "copy to the GPU"
-            return None if by_itself else "copy to the host"
+                return None if asynchronous and source in self.pinned else "copy to the GPU"
+            return None if asynchronous else "copy to the host"
         if not any(x.is_cuda for x in tensors):
             return None
         if name in INDEXING | {"where"} and not all(x.is_cuda for x in tensors):
-            return "copy to the GPU"  # other operators read a single number on the host, and take no more
+            # Other operators accept a single number on the host at most, which they read there.
+            return "copy to the GPU"
         if name in INDEXING:
             mask = any(x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1])
             return "mask as an index" if mask else None
@@ -96,13 +99,16 @@ class Waits(TorchDispatchMode):
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    """Where there is a GPU, it is not to be used: constants made on it would pass by unseen."""
+    """Hide a GPU that is there: constants made on it would pass by unseen."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(Tensor, "backward", backward)
 
 
 def backward(loss):
-    """``loss.backward()``, node by node, in this thread: PyTorch's own looks for the GPU itself."""
+    """``loss.backward()``, node by node, in this thread.
+
+    PyTorch's own looks for the GPU itself.
+    """
     users, seen = defaultdict(int), {loss.grad_fn}
     waiting = [loss.grad_fn]
     while waiting:
@@ -126,9 +132,8 @@ def backward(loss):
                 if target is None:
                     continue
                 if i < len(results) and results[i] is not None:
-                    result = results[i].sum_to_size(
-                        target._input_metadata[place].shape
-                    )  # undoes broadcasting
+                    shape = target._input_metadata[place].shape
+                    result = results[i].sum_to_size(shape)  # undoes broadcasting
                     others = received[target].get(place)
                     received[target][place] = result if others is None else others + result
                 users[target] -= 1
@@ -136,9 +141,12 @@ def backward(loss):
                     ready.append(target)
 
 
-def waits(function, *args):
-    """All waits of a call; after an operator whose result has no shape without its numbers, none more is seen."""
-    with Waits() as seen:
+def syncs(function, *args):
+    """All synchronizations of a call, up to the first result without a shape.
+
+    A result whose shape depends on numbers has none here, so the call ends with it.
+    """
+    with Syncs() as seen:
         try:
             function(*args)
         except DynamicOutputShapeException:
@@ -160,26 +168,26 @@ def model_on_gpu(spec=LITE):
         return SSD(spec, Shapes.classes)
 
 
-def waits_of_steps(spec=LITE, loss_fn=training_loss, **recipe):
-    """Waits of the first two training steps; the first makes the optimizer's state."""
+def syncs_of_steps(spec=LITE, loss_fn=training_loss, **recipe):
+    """Synchronizations of the first two training steps; the first makes the optimizer's state."""
     with FakeTensorMode():
         model, batch = model_on_gpu(spec), on_gpu(size=spec.image_size)
         recipe = Recipe(steps=10, batch_size=2, **recipe)
         optimizer = make_optimizer(model, recipe)
         return [
-            waits(train_step, model, model, optimizer, batch, step, recipe, loss_fn)
+            syncs(train_step, model, model, optimizer, batch, step, recipe, loss_fn)
             for step in range(2)
         ]
 
 
 @pytest.mark.parametrize("varied", ["paper", "mirror", "none", "distort", "expand+crop"])
-def test_in_a_training_step_the_host_waits_for_nothing(varied, no_gpu):
-    """Augmentation, network, matching, loss, backward pass, clipping and optimizer; the noise is sent from the host."""
-    assert waits_of_steps(optimizer="adamw", clip_norm=10, augment=varied) == [[], []]
+def test_a_training_step_never_synchronizes(varied, no_gpu):
+    """From augmentation to optimizer, though its uniform numbers are sent from the host."""
+    assert syncs_of_steps(optimizer="adamw", clip_norm=10, augment=varied) == [[], []]
 
 
-def test_in_a_training_step_of_ssd300_the_host_waits_for_nothing(no_gpu):
-    assert waits_of_steps(SSD300_VOC, augment="paper") == [[], []]
+def test_a_training_step_of_ssd300_never_synchronizes(no_gpu):
+    assert syncs_of_steps(SSD300_VOC, augment="paper") == [[], []]
 
 
 def test_the_backward_pass_of_these_steps_gives_autograds_own_gradients():
@@ -211,26 +219,26 @@ def mask(loss):
     "careless, found",
     [(item, "_local_scalar_dense"), (constants, "copy to the GPU"), (mask, "mask as an index")],
 )
-def test_a_wait_that_slips_into_a_step_is_found(careless, found, no_gpu):
-    def objective(*args):
+def test_a_synchronization_that_slips_into_a_step_is_found(careless, found, no_gpu):
+    def loss_fn(*args):
         loss = training_loss(*args)
         careless(loss)
         return loss
 
-    assert [of_step[:1] for of_step in waits_of_steps(loss_fn=objective)] == [[found], [found]]
+    assert [of_step[:1] for of_step in syncs_of_steps(loss_fn=loss_fn)] == [[found], [found]]
 
 
-def test_noise_that_is_not_in_pinned_memory_is_found(monkeypatch, no_gpu):
-    monkeypatch.setattr(Tensor, "pin_memory", lambda noise: noise)
-    assert waits_of_steps() == [["copy to the GPU"]] * 2
+def test_uniforms_that_are_not_in_pinned_memory_are_found(monkeypatch, no_gpu):
+    monkeypatch.setattr(Tensor, "pin_memory", lambda tensor: tensor)
+    assert syncs_of_steps() == [["copy to the GPU"]] * 2
 
 
 def numbers(*shape):
     return torch.rand(shape, device="cuda")
 
 
-# What makes the host wait, given a 3 × 4 tensor on the GPU; and how it is found.
-WAITING = {
+# What synchronizes, given a 3 × 4 tensor on the GPU; and how it is found.
+SYNCHRONIZING = {
     "item": (lambda x: x.sum().item(), "_local_scalar_dense"),
     "if": (lambda x: 1 if x.sum() > 0 else 0, "_local_scalar_dense"),
     "tolist": (lambda x: x.tolist(), "_local_scalar_dense"),
@@ -255,8 +263,8 @@ WAITING = {
     "cpu": (lambda x: x.cpu(), "copy to the host"),
     "checked boxes": (lambda x: check_boxes(x), "_local_scalar_dense"),
 }
-# What looks similar, but needs no wait.
-FREE = {
+# What looks similar, but is asynchronous.
+ASYNCHRONOUS = {
     "where with numbers": lambda x: torch.where(x > 0, 0, 1),
     "masked_fill": lambda x: x.masked_fill(x > 0, 0),
     "arange and full": lambda x: (
@@ -266,28 +274,28 @@ FREE = {
     "a single number on the host": lambda x: x + torch.tensor(1.0),
     "stack": lambda x: torch.stack([x[:, 0], 1 - x[:, 1]], dim=1),
     "from pinned memory": lambda x: torch.rand(3).pin_memory().to(x.device, non_blocking=True),
-    "to the host by itself": lambda x: x.to("cpu", non_blocking=True),
+    "to the host without blocking": lambda x: x.to("cpu", non_blocking=True),
 }
 
 
-@pytest.mark.parametrize("way", WAITING)
-def test_every_way_to_make_the_host_wait_is_found(way, no_gpu):
-    function, found = WAITING[way]
+@pytest.mark.parametrize("way", SYNCHRONIZING)
+def test_every_way_to_synchronize_is_found(way, no_gpu):
+    function, found = SYNCHRONIZING[way]
     with FakeTensorMode():
-        assert waits(function, numbers(3, 4))[0] == found
+        assert syncs(function, numbers(3, 4))[0] == found
 
 
-@pytest.mark.parametrize("way", FREE)
-def test_what_needs_no_wait_is_not_taken_for_one(way, no_gpu):
+@pytest.mark.parametrize("way", ASYNCHRONOUS)
+def test_what_is_asynchronous_is_not_taken_for_a_synchronization(way, no_gpu):
     with FakeTensorMode():
-        assert waits(FREE[way], numbers(3, 4)) == []
+        assert syncs(ASYNCHRONOUS[way], numbers(3, 4)) == []
 
 
 def pieces():
     """Every piece that works on whole batches, ready to be called."""
     images, boxes, labels = on_gpu()
-    images, noise, defaults = images.float(), numbers(2, UNIFORMS_PER_IMAGE), numbers(100, 4)
-    augmented = (images, boxes, labels, noise, numbers(3, 1, 1), 96)
+    images, uniforms, defaults = images.float(), numbers(2, UNIFORMS_PER_IMAGE), numbers(100, 4)
+    augmented = (images, boxes, labels, uniforms, numbers(3, 1, 1), 96)
     target_labels = torch.ones(2, 100, dtype=torch.int64, device="cuda")
     loss = partial(
         multibox_loss, numbers(2, 100, 3), numbers(2, 100, 4), target_labels, numbers(2, 100, 4)
@@ -305,19 +313,19 @@ def pieces():
     yield "loss without mining", partial(loss, all_negatives)
 
 
-def test_no_piece_makes_the_host_wait(no_gpu):
+def test_no_piece_synchronizes(no_gpu):
     with FakeTensorMode():
-        assert {name: found for name, piece in pieces() if (found := waits(piece))} == {}
+        assert {name: found for name, piece in pieces() if (found := syncs(piece))} == {}
 
 
-LOOKS = ["equal", "_local_scalar_dense"]  # has suppression ended? do enough survive?
+CHECKS = ["equal", "_local_scalar_dense"]  # has suppression ended? do enough survive?
 
 
-def test_post_processing_on_a_gpu_looks_twice_whatever_the_batch(no_gpu):
-    """If eight rounds of suppression are enough, and the best thousand candidates; else again, for each eight more."""
+def test_post_processing_on_a_gpu_synchronizes_twice_whatever_the_batch(no_gpu):
+    """Once if eight rounds of suppression are enough, once if a thousand candidates are."""
     with FakeTensorMode():
         boxes, labels = numbers(2, 50, 4), torch.ones(2, 50, dtype=torch.int64, device="cuda")
-        assert waits(nms_parallel, boxes, labels) == LOOKS[:1]
+        assert syncs(nms_parallel, boxes, labels) == CHECKS[:1]
         for images in (1, 8):
             inputs = (
                 numbers(images, 8732, 21),
@@ -325,15 +333,15 @@ def test_post_processing_on_a_gpu_looks_twice_whatever_the_batch(no_gpu):
                 numbers(8732, 4),
                 SSD300_VOC,
             )
-            assert waits(fast.postprocess, *inputs) == LOOKS
+            assert syncs(fast.postprocess, *inputs) == CHECKS
 
 
-def test_detection_waits_for_its_looks_and_once_for_the_answers(no_gpu):
+def test_detection_synchronizes_for_its_two_checks_and_once_for_the_answers(no_gpu):
     """Pictures come from wherever the caller has them, so sending them is not counted."""
     with FakeTensorMode():
         model, images = model_on_gpu(), [torch.zeros(3, 60, 80, dtype=torch.uint8)] * 3
-        found = [wait for wait in waits(detect, model, images) if wait != "copy to the GPU"]
-    assert found == [*LOOKS, "_local_scalar_dense"]
+        found = [sync for sync in syncs(detect, model, images) if sync != "copy to the GPU"]
+    assert found == [*CHECKS, "_local_scalar_dense"]
 
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -341,7 +349,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 @contextmanager
 def watched():
-    """PyTorch's own watch: inside, a wait is an error. It does not see copies from memory that is not pinned."""
+    """Make every synchronization an error, but for copies from memory that is not pinned."""
     torch.cuda.set_sync_debug_mode("error")
     try:
         yield
@@ -355,7 +363,9 @@ def watched():
 @pytest.mark.parametrize(
     "spec, optimizer", [(LITE, "adamw"), (SSD300_VOC, "sgd")], ids=["lite", "ssd300"]
 )
-def test_pytorch_finds_no_wait_in_training_steps_on_a_gpu(spec, optimizer, varied, precision):
+def test_pytorch_finds_no_synchronization_in_training_steps_on_a_gpu(
+    spec, optimizer, varied, precision
+):
     torch.manual_seed(0)
     model = SSD(spec, Shapes.classes).to("cuda", memory_format=torch.channels_last)
     recipe = Recipe(
@@ -366,27 +376,27 @@ def test_pytorch_finds_no_wait_in_training_steps_on_a_gpu(spec, optimizer, varie
     torch.cuda.synchronize()
     with watched():
         for step in range(3):
-            loss, length = train_step(
+            loss, grad_norm = train_step(
                 model, model, optimizer, batch.to(torch.device("cuda")), step, recipe
             )
     assert loss.total.isfinite()
-    assert length > 0
+    assert grad_norm > 0
 
 
 @needs_gpu
-@pytest.mark.parametrize("way", WAITING)
-def test_pytorch_too_finds_every_wait(way):
+@pytest.mark.parametrize("way", SYNCHRONIZING)
+def test_pytorch_too_finds_every_synchronization(way):
     x = numbers(3, 4)
     with watched(), pytest.raises(RuntimeError, match="synchronizing"):
-        WAITING[way][0](x)
+        SYNCHRONIZING[way][0](x)
 
 
 @needs_gpu
-@pytest.mark.parametrize("way", FREE)
-def test_pytorch_too_finds_no_wait_where_none_is_needed(way):
+@pytest.mark.parametrize("way", ASYNCHRONOUS)
+def test_pytorch_too_finds_none_in_what_is_asynchronous(way):
     x = numbers(3, 4)
     with watched():
-        FREE[way](x)
+        ASYNCHRONOUS[way](x)
 
 
 @needs_gpu
@@ -401,7 +411,7 @@ def test_detection_on_a_gpu_finds_what_it_finds_on_a_cpu(monkeypatch):
         assert {x.device.type for x in ours} == {"cpu"}
         assert len(theirs.boxes) > 0
         assert len(ours.boxes) == pytest.approx(len(theirs.boxes), abs=2)
-        # Each has its like there, of the same label; one in fifty may fall on the other side of a threshold.
+        # Each has its like there, of the same label; at most one in fifty crosses a threshold.
         alike = (iou(ours.boxes, theirs.boxes) > 0.99) & (ours.labels[:, None] == theirs.labels)
         alike &= (ours.scores[:, None] - theirs.scores).abs() < 1e-2
         assert alike.any(dim=1).float().mean() >= 0.98

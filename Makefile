@@ -53,9 +53,10 @@ check: lint  ## Check style and the package, without running the book: minutes
 	$(PYTEST) tests --ignore tests/book --ignore tests/chapters --ignore tests/benchmarks
 
 .PHONY: lint
-lint: $(VENV)/installed  ## Check style, and that the chapters show the package's own source
+lint: $(VENV)/installed  ## Check style and types, and that the chapters show the package's own source
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/mypy
 	$(BIN)/python -m book.sync --check
 
 .PHONY: sync
@@ -75,7 +76,7 @@ lock: $(VENV)/pyvenv.cfg  ## Choose the newest versions that requirements.txt al
 
 .PHONY: clean
 clean:  ## Remove what was made here, but for .venv, node_modules and trained detectors
-	rm -rf _build .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf _build .coverage .coverage.* .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 $(VENV)/installed: requirements.lock | $(VENV)/pyvenv.cfg

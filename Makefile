@@ -53,10 +53,11 @@ check: lint  ## Check style and the package, without running the book: minutes
 	$(PYTEST) tests --ignore tests/book --ignore tests/chapters --ignore tests/benchmarks
 
 .PHONY: lint
-lint: $(VENV)/installed  ## Check style and types, and that the chapters show the package's own source
+lint: $(VENV)/installed  ## Check style, types, workflows, and that the chapters show the package's own source
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/python -m book.sync --check
 
 .PHONY: sync

@@ -15,3 +15,5 @@ from ssd_lite.detection import detect
 from ssd_lite.drawing import draw
 
 __all__ = ["detect", "draw", "load_model", "read_image"]
+
+__version__ = "0.2.0"

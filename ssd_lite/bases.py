@@ -1,5 +1,7 @@
 """Chapter 7, first half. Base networks: pictures to the first feature maps."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ class L2Norm(nn.Module):
     gradient at an all-zero pixel is NaN.
     """
 
-    def __init__(self, channels: int, length: float = 20):
+    def __init__(self, channels: int, length: float = 20) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.full((channels,), float(length)))
 
@@ -26,12 +28,14 @@ class L2Norm(nn.Module):
 
 def conv_relu(
     inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1
-):
+) -> list[nn.Module]:
     """A convolution and its ReLU, as VGG16 has them."""
     return [nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation), nn.ReLU(inplace=True)]
 
 
-def conv_gn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0):
+def conv_gn_relu(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int = 0
+) -> list[nn.Module]:
     """A convolution, group normalization and ReLU, as the lite model has them.
 
     Groups, not batches: an image's activations never depend on its neighbors in the batch, in
@@ -44,7 +48,13 @@ def conv_gn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, paddin
     ]
 
 
-class VGG16Base(nn.Module):
+class Base(nn.Module):
+    """A network that turns pictures into feature maps, fine to coarse."""
+
+    channels: tuple[int, ...]  # of each map
+
+
+class VGG16Base(Base):
     """VGG16 without its classifier. Paper: section 3.
 
     Maps: conv4_3 (stride 8, L2-normalized) and fc7 (stride 16). fc6 and fc7 are convolutions; fc6
@@ -53,12 +63,19 @@ class VGG16Base(nn.Module):
 
     channels = (512, 1024)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        layers, inputs = [], 3
-        for outputs, count in ((64, 2), (128, 2), (256, 3), (512, 3)):
+        layers: list[nn.Module] = []
+        inputs = 3
+        # Channels, convolutions, and whether the pooling before them rounds up: pool3, 75 → 38.
+        for outputs, count, ceil in (
+            (64, 2, False),
+            (128, 2, False),
+            (256, 3, False),
+            (512, 3, True),
+        ):
             if layers:
-                layers += [nn.MaxPool2d(2, 2, ceil_mode=outputs == 512)]  # pool3 rounds up: 75 → 38
+                layers += [nn.MaxPool2d(2, 2, ceil_mode=ceil)]
             for _ in range(count):
                 layers += conv_relu(inputs, outputs, 3, padding=1)
                 inputs = outputs
@@ -77,7 +94,7 @@ class VGG16Base(nn.Module):
         return [self.norm(conv4_3), self.fc7(conv4_3)]  # (B, 1024, H/16, W/16)
 
 
-class LiteBase(nn.Module):
+class LiteBase(Base):
     """A small base for small images, trainable from random weights in minutes.
 
     Maps: strides 4, 8 and 16. The first convolution reads patches of 6 × 6 pixels, 4 apart: full
@@ -86,7 +103,7 @@ class LiteBase(nn.Module):
 
     channels = (48, 64, 128)
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.stride4 = nn.Sequential(
             *conv_gn_relu(3, 32, 6, 4, 1),
@@ -104,4 +121,7 @@ class LiteBase(nn.Module):
         return [stride4, stride8, self.stride16(stride8)]  # (B, 128, H/16, W/16)
 
 
-BASES = {"vgg16": (VGG16Base, conv_relu), "lite": (LiteBase, conv_gn_relu)}
+BASES: dict[str, tuple[type[Base], Callable[..., list[nn.Module]]]] = {
+    "vgg16": (VGG16Base, conv_relu),
+    "lite": (LiteBase, conv_gn_relu),
+}

@@ -99,7 +99,7 @@ def load_checkpoint(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str,
 def spec_from(fields: Mapping[str, Any]) -> SSDSpec:
     """A spec from its JSON form, in which tuples have become lists."""
 
-    def tuples(x):
+    def tuples(x: Any) -> Any:
         return tuple(map(tuples, x)) if isinstance(x, list) else x
 
     fields = {name: tuples(x) for name, x in fields.items()}

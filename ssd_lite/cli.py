@@ -51,7 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="train | evaluate | detect")
 
-    def command(name: str, function: Callable, summary: str, epilog: str = ""):
+    def command(name: str, function: Callable, summary: str, epilog: str = "") -> Callable:
         added = commands.add_parser(
             name, help=summary, description=summary, epilog=epilog, formatter_class=_Help
         )

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,15 @@ class Sample(NamedTuple):
     labels: Int[Tensor, " G"]  # 1..C
     difficult: Bool[Tensor, " G"]  # to be trained on, but not to be counted
     name: str  # what to call it in a message
+
+
+@runtime_checkable
+class Samples(Protocol):
+    """What a data set must offer: how many samples there are, and each of them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
 
 
 class Batch(NamedTuple):
@@ -82,7 +91,7 @@ def check_sample(sample: Sample, classes: int | None = None) -> None:
 class Resized(Dataset):
     """A data set whose pictures are warped to one size; with ``keep`` each is read only once."""
 
-    def __init__(self, data: Dataset, size: int, antialias: bool, keep: bool = False):
+    def __init__(self, data: Samples, size: int, antialias: bool, keep: bool = False):
         self.data, self.size, self.antialias = data, size, antialias
         self.kept: dict[int, Sample] | None = {} if keep else None
 

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from torch.utils.data import ConcatDataset, Dataset
+from torch.utils.data import ConcatDataset
 
+from ssd_lite.data import Samples
 from ssd_lite.shapes import Shapes
 from ssd_lite.voc import VOCFolder, bccd, pascal_voc
 
@@ -18,8 +19,8 @@ def data_root() -> Path:
 class Data(NamedTuple):
     """The two halves of a data set."""
 
-    train: Dataset
-    test: Dataset
+    train: Samples
+    test: Samples
     classes: tuple[str, ...]
 
 

@@ -1,14 +1,13 @@
 """Chapter 10, second half. How good is a detector? Its average precision on a data set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from ssd_lite.boxes import area, check_boxes
-from ssd_lite.data import Sample
+from ssd_lite.data import Sample, Samples
 from ssd_lite.detection import Detections, detect
 from ssd_lite.metrics import (
     COCO_SIZES,
@@ -81,7 +80,7 @@ def evaluate(
 
 def evaluate_model(
     model: SSD,
-    data: Dataset,
+    data: Samples,
     batch_size: int = 32,
     method: str = "area",
     coco: bool = False,
@@ -161,9 +160,10 @@ def _score(
     return average_precision(*precision_recall(hits, objects), method)
 
 
-def _mean(values) -> float:
-    values = np.array([v for v in values if not np.isnan(v)])
-    return float(values.mean()) if len(values) else float("nan")
+def _mean(values: Iterable[float]) -> float:
+    """Of the classes that occur; NaN if none does."""
+    known = [v for v in values if not np.isnan(v)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def check_evaluation(

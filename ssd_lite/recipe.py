@@ -34,7 +34,7 @@ class Recipe:
     evaluate_every: int = 1000
     save_every: int = 500
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         allowed = {
             "optimizer": ("sgd", "adamw"),
             "schedule": ("multistep", "cosine"),

@@ -7,6 +7,7 @@ import math
 import platform
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +112,7 @@ def resume(
 
     # The optimizer's tensors, in the memory layout of the parameters that they belong to.
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    state = {i: {} for i in range(len(parameters))}
+    state: dict[int, dict[str, Any]] = {i: {} for i in range(len(parameters))}
     for key, x in extra.items():
         _, i, name = key.split(".")
         like = parameters[int(i)]

@@ -69,7 +69,8 @@ class Shapes(Dataset):
             raise IndexError(f"scene {index}: there are {self.count}, counted from 0")
         rng = np.random.default_rng([self.seed, index])
         canvas = _background(rng, self.size)
-        boxes, labels = [], []
+        boxes: list[np.ndarray] = []
+        labels: list[int] = []
         wanted = 0 if rng.random() < 0.06 else int(rng.integers(1, 7))
         for _ in range(5 * wanted):
             if len(boxes) == wanted:

@@ -44,7 +44,7 @@ class SSDSpec:
     clip_detections: bool = False  # decoded boxes cut at the image's edge before NMS
     max_log_size: float = float("inf")  # largest log of decoded size over default size
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         levels = len(self.maps)
         if not (len(self.steps) == len(self.ratios) == levels and len(self.sizes) == levels + 1):
             raise ValueError(

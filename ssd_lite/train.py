@@ -5,18 +5,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from ssd_lite import fast
 from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch, parse_augment
 from ssd_lite.checkpoint import save_checkpoint
-from ssd_lite.data import Batch, Resized, batches, collate
+from ssd_lite.data import Batch, Resized, Samples, batches, collate
 from ssd_lite.distributed import (
     choose_device,
     join_processes,
@@ -36,7 +37,7 @@ from ssd_lite.runs import Log, read_metrics, resume, save_progress
 
 
 def training_loss(
-    network: nn.Module,
+    network: Callable,
     model: SSD,
     batch: Batch,
     uniforms: Float[Tensor, "B uniforms"],
@@ -86,7 +87,7 @@ faster_loss = partial(
 
 
 def loader(
-    data: Dataset, recipe: Recipe, start: int, workers: int, classes: int | None = None
+    data: Samples, recipe: Recipe, start: int, workers: int, classes: int | None = None
 ) -> Iterator[Batch]:
     """This process's share of every batch from step ``start`` on.
 
@@ -101,7 +102,7 @@ def loader(
     mine = [batch[rank() :: world_size()] for batch in indices]
     return iter(
         DataLoader(
-            data,
+            data,  # type: ignore[arg-type]  # any object with a length and samples will do
             batch_sampler=mine,
             collate_fn=partial(collate, classes=classes),
             num_workers=workers,
@@ -123,7 +124,7 @@ def uniforms_of_step(step: int, recipe: Recipe) -> Float[Tensor, "B uniforms"]:
 
 
 def train_step(
-    network: nn.Module,
+    network: Callable,
     model: SSD,
     optimizer: torch.optim.Optimizer,
     batch: Batch,
@@ -151,8 +152,8 @@ def train_step(
 
 def fit(
     model: SSD,
-    train_data: Dataset,
-    test_data: Dataset,
+    train_data: Samples,
+    test_data: Samples,
     recipe: Recipe,
     run: str | Path,
     device: torch.device | str | None = None,
@@ -191,10 +192,10 @@ def fit(
     run, device = Path(run), choose_device(device)
     join_processes(device)
     is_main = rank() == 0  # one process writes, speaks and evaluates
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
     step, best = resume(run, model, optimizer, recipe)
-    network = torch.compile(model) if recipe.compile else model
+    network: Any = torch.compile(model) if recipe.compile else model
     if world_size() > 1:
         network = nn.parallel.DistributedDataParallel(network)
     network = fast.accelerate(network)  # the same answers, sooner: appendix F
@@ -227,7 +228,7 @@ def fit(
             if not (evaluating or saving or step % 20 == 0):
                 continue
             row = read_metrics(model, loss, grad_norm, step, recipe, run)
-            if not is_main:
+            if log is None:
                 continue
             pictures = (step - last_look) * recipe.batch_size
             row["images_per_second"] = pictures / (time.monotonic() - clock)
@@ -239,8 +240,8 @@ def fit(
                 progress.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
                 if evaluation.map50 > best:
                     best = evaluation.map50
-                    about = {"step": step, "map50": best, "recipe": asdict(recipe)}
-                    save_checkpoint(run / "best.safetensors", model, **about)
+                    path, about = run / "best.safetensors", asdict(recipe)
+                    save_checkpoint(path, model, step=step, map50=best, recipe=about)
                 if on_evaluation:
                     on_evaluation(step, evaluation)
             log.add(row)

@@ -69,10 +69,12 @@ def read_annotation(path: Path) -> Annotation:
     boxes, names, difficult = [], [], []
     for number, item in enumerate(root.iter("object"), start=1):
         try:
-            names.append(item.findtext("name").strip())
+            if (name := item.findtext("name")) is None:
+                raise ValueError("no name")
+            names.append(name.strip())
             boxes.append(
                 [
-                    float(item.findtext(f"bndbox/{side}"))
+                    float(item.findtext(f"bndbox/{side}", ""))
                     for side in ("xmin", "ymin", "xmax", "ymax")
                 ]
             )
@@ -214,7 +216,7 @@ def pascal_voc(
     year: str = "2007",
     download: bool = False,
     difficult: bool = True,
-):
+) -> VOCFolder:
     """PASCAL VOC through torchvision, which can also download it (both years: 3 GB)."""
     from torchvision.datasets import VOCDetection
 

@@ -11,9 +11,9 @@ oracle in the tests. Taught functions never use it; ``detect``, ``fit`` and the 
 """
 
 from ssd_lite.fast.augment import augment_batch
+from ssd_lite.fast.candidates import postprocess
 from ssd_lite.fast.loss import multibox_loss
 from ssd_lite.fast.matching import match
-from ssd_lite.fast.postprocess import postprocess
 from ssd_lite.fast.winograd import accelerate
 
 __all__ = ["accelerate", "augment_batch", "match", "multibox_loss", "postprocess"]

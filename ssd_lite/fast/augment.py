@@ -26,8 +26,10 @@ def augment_batch(
         return augment.augment_batch(images, boxes, labels, uniforms, mean, size, parts)
     count = max(1, CHUNK_ELEMENTS // max(images[:1].numel(), 1))
     chunks = zip(*(x.split(count) for x in (images, boxes, labels, uniforms)))
-    done = [augment.augment_batch(*chunk, mean, size, parts, sample_windows) for chunk in chunks]
-    return tuple(map(torch.cat, zip(*done))) if len(done) > 1 else done[0]
+    how = mean, size, parts, sample_windows
+    done = [augment.augment_batch(i, b, k, u, *how) for i, b, k, u in chunks]
+    images, boxes, labels = map(torch.cat, zip(*done))
+    return images, boxes, labels
 
 
 def sample_windows(

@@ -1,6 +1,7 @@
 """Appendix F. Winograd's convolution: a 3 × 3 one by a quarter of the products, for CPUs."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,17 +38,18 @@ WIDE = 256  # channels that some layer must have for the network to gain as a wh
 _kept = WeakTensorKeyDictionary()
 
 
-def accelerate(network: nn.Module) -> Callable:
+def accelerate(network: Callable) -> Callable:
     """``network``, but on a CPU its large 3 × 3 convolutions are done by Winograd's method.
 
     Answers and gradients are the same up to rounding, some 1e-5 of a typical number. A narrow
     network comes back as it is: asking each of its operations costs more than it would gain.
     On other devices, and under autocast, the network computes as ever.
     """
-    if not any(_is_wide(layer) for layer in network.modules()):
+    layers = network.modules() if isinstance(network, nn.Module) else []
+    if not any(_is_wide(layer) for layer in layers):
         return network
 
-    def accelerated(images):
+    def accelerated(images: Tensor) -> Any:
         if images.device.type != "cpu" or torch.is_autocast_enabled("cpu"):
             return network(images)
         with Winograd():
@@ -69,7 +71,9 @@ class Winograd(TorchFunctionMode):
     The network's code stays as it is: every call of ``F.conv2d`` is looked at here.
     """
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
         if function is F.conv2d and not kwargs and is_worthwhile(*args):
             return winograd_conv2d(*args[:3])
         return function(*args, **(kwargs or {}))
@@ -79,9 +83,9 @@ def is_worthwhile(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
-    stride=1,
-    padding=0,
-    dilation=1,
+    stride: Any = 1,
+    padding: Any = 0,  # may be a word
+    dilation: Any = 1,
     groups: int = 1,
 ) -> bool:
     """Whether :func:`winograd_conv2d` can do a convolution, and gains by it.
@@ -102,7 +106,7 @@ def is_worthwhile(
     )
 
 
-def _pair(number):
+def _pair(number: Any) -> Any:
     """An option of a convolution, given for both directions or for each."""
     return tuple(number) if isinstance(number, (tuple, list)) else (number, number)
 
@@ -126,7 +130,9 @@ class WinogradConv2d(torch.autograd.Function):
     """The three linear maps, one after the other; backward their adjoints, in reverse."""
 
     @staticmethod
-    def forward(context, x, weight, bias, weights):
+    def forward(
+        context: Any, x: Tensor, weight: Tensor, bias: Tensor | None, weights: Tensor
+    ) -> Tensor:
         context.save_for_backward(x, weights)
         # 1. Cut: views of tiles that overlap, and of the blocks where their results belong.
         tiles = _tiles_of(x)  # (6, 6, B, down, across, C)
@@ -146,7 +152,7 @@ class WinogradConv2d(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(context, gradient):
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weights = context.saved_tensors
         # 1. Cut both ends: the picture into tiles, its gradient into blocks.
         tiles = _tiles_of(x)

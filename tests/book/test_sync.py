@@ -30,7 +30,7 @@ CHAPTER = {
     "fast/augment": "f",
     "fast/loss": "f",
     "fast/matching": "f",
-    "fast/postprocess": "f",
+    "fast/candidates": "f",
     "fast/winograd": "f",
 }
 

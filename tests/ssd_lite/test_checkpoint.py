@@ -354,14 +354,14 @@ def test_without_a_state_dict_vgg16s_features_are_torchvisions_download(monkeypa
 
 WRITER = """
 import sys, torch
-from ssd_lite.checkpoint import save
+from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.spec import LITE
 from ssd_lite.model import SSD
 model = SSD(LITE, ["disc"])
 for step in range(10**6):
     for p in model.parameters():
         p.data.fill_(step)
-    save(sys.argv[1], model, step=step)
+    save_checkpoint(sys.argv[1], model, step=step)
     print(step, flush=True)
 """
 

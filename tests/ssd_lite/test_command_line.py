@@ -8,9 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from book.replay import read_replay
-from ssd_lite import checkpoint, datasets, detect, draw, load_model, read_image
-from ssd_lite import cli as command_line
+from ssd_lite import checkpoint, commands, datasets, detect, draw, load_model, read_image
 from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.cli import main, make_parser
 from ssd_lite.commands import choose_recipe, choose_spec
@@ -74,7 +72,7 @@ def tiny(data):
 @pytest.mark.parametrize(
     "words, promised",
     [
-        ([], ["train", "evaluate", "detect", "needs no download"]),
+        ([], ["train", "evaluate", "detect", "No download"]),
         (
             ["train"],
             [
@@ -178,7 +176,6 @@ def test_train_evaluate_and_detect_on_drawn_scenes(monkeypatch, capsys, tmp_path
         "last.safetensors",
         "log.csv",
         "record.json",
-        "replay.json",
     }
     assert {path.name for path in run_folder.iterdir()} == names
     check_record(run_folder)
@@ -208,7 +205,6 @@ def check_record(folder):
         sum(len(Shapes(5, seed=1)[i].boxes) for i in range(5)),
     )
     assert set(record["coco"]) == {"AP", "AP50", "AP75", "APs", "APm", "APl"}
-    assert [frame["step"] for frame in read_replay(folder / "replay.json")] == [0, 1, 2, 3, 4, 5]
     assert record["images_per_second"] in [row["images_per_second"] for row in log]
     assert record["seconds"] > 0
     assert "CPU" in record["device"]
@@ -313,7 +309,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "fit", interrupt)
+    monkeypatch.setattr(commands, "fit", interrupt)
     with pytest.raises(
         SystemExit, match="interrupted; go on with: python -m ssd_lite train --resume mine"
     ):

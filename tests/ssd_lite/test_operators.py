@@ -13,17 +13,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.models.detection import ssd300_vgg16
 from torchvision.ops import box_iou
 
-from ssd_lite import detection, nms
+from ssd_lite import fast, nms
 from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch
 from ssd_lite.boxes import cxcywh_to_xyxy
 from ssd_lite.data import Batch, collate
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.encoding import encode
+from ssd_lite.fast import candidates
 from ssd_lite.loss import multibox_loss
-from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.postprocessing import postprocess
 from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, SSD300_VOC
@@ -72,7 +71,7 @@ DEFAULTS = make_default_boxes(SSD300_VOC)
 
 def targets_and_loss(batch, logits, offsets):
     """What a training step of SSD300 does after the network."""
-    labels, boxes = match(DEFAULTS, batch.boxes, batch.labels)
+    labels, boxes = fast.match(DEFAULTS, batch.boxes, batch.labels)
     encoded = encode(boxes, DEFAULTS)
     return multibox_loss(logits, offsets, labels, encoded, partial(hard_negatives, ratio=3))
 
@@ -165,7 +164,7 @@ def test_more_padding_means_no_more_operators():
 
 def post_processed(images, classes):
     """Operators of post-processing."""
-    return operators(postprocess, *predictions(images, classes), DEFAULTS, SSD300_VOC)
+    return operators(fast.postprocess, *predictions(images, classes), DEFAULTS, SSD300_VOC)
 
 
 def post_processed_by_torchvision(images, classes):
@@ -184,7 +183,7 @@ def test_post_processing_on_a_gpu_grows_neither_with_images_nor_with_classes(mon
 
     Eight rounds are enough for these predictions.
     """
-    monkeypatch.setattr(detection, "batched_nms", nms.nms_parallel)
+    monkeypatch.setattr(candidates, "batched_nms", nms.nms_parallel)
     one = post_processed(1, 21)
     assert post_processed(8, 21) == post_processed(1, 91) == one
     assert 2 * one < post_processed_by_torchvision(1, 21)

@@ -117,7 +117,9 @@ def test_what_is_wrong_is_named():
     found, real = scenes()
     with pytest.raises(ValueError, match="images: expected one for each entry of real, 3, got 2"):
         PrecisionRecallExplorer(IMAGES[:2], found, real, CLASSES)
-    with pytest.raises(ValueError, match="found and real: expected one entry for each image"):
+    with pytest.raises(
+        ValueError, match="detections and ground_truths: expected one entry for each image"
+    ):
         PrecisionRecallExplorer(IMAGES, found[:2], real, CLASSES)
     with pytest.raises(ValueError, match=r"label: expected 1\.\.4 for 4 classes, got 5"):
         made(label=5)

@@ -5,7 +5,7 @@ import torch
 
 from ssd_lite import fast
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.fast.postprocess import drop_sure_background
+from ssd_lite.fast.candidates import drop_sure_background
 from ssd_lite.postprocessing import postprocess
 from ssd_lite.spec import LITE
 
@@ -40,7 +40,7 @@ def test_it_is_the_plain_one(threshold, background, dtype):
 @pytest.mark.parametrize("per_image", [1, 3, 50])
 @pytest.mark.parametrize("iou_threshold", [0.0, 0.45, 1.0])
 def test_it_looks_at_more_candidates_until_enough_survive(per_image, iou_threshold):
-    """At an IoU of 0 nearly all are suppressed, and it must go to the end; at 1 the first few are enough."""
+    """At an IoU of 0 nearly all go, and it must look at all; at 1 the first few are enough."""
     predictions, limits = inputs(0), (0.01, iou_threshold, 400, per_image)
     assert_same(fast.postprocess(*predictions, *limits), postprocess(*predictions, *limits))
 

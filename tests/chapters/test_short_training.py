@@ -1,0 +1,23 @@
+"""The short form of chapter 11, in which `make test` runs it, differs in the lines that it names and no others."""
+
+import nbformat
+import pytest
+from short_training import NOTEBOOK, SHORTER, shortened
+
+from chapters.sync import ROOT
+
+
+def test_every_line_that_is_replaced_is_there_once_and_no_other_changes():
+    found, changed = [], []
+    for cell in nbformat.read(ROOT / "chapters" / NOTEBOOK, as_version=4).cells:
+        before, after = cell.source.splitlines(), shortened(cell.source, found).splitlines()
+        changed += [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert sorted(found) == sorted(SHORTER)
+    assert len(changed) == len(SHORTER)
+    for old, new in changed:
+        assert [new] == [SHORTER[beginning] for beginning in SHORTER if old.startswith(beginning)]
+
+
+@pytest.mark.parametrize("source", ["", "x = 1\n\ny = 2", "print(recipe)\nfor name in recipe:\n    assert half[name]"])
+def test_another_cell_stays_as_it_is(source):
+    assert shortened(source, []) == source

@@ -103,7 +103,7 @@ def keep(cache, run):
 
 def run_all(env, notebooks):
     """Run notebooks side by side, and share the cores out between them. Yields each as it comes to its end."""
-    cores = os.cpu_count()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     at_once = min(cores, AT_ONCE)
     settings = {"timeout": env.mystnb_config.execution_timeout, "threads": cores // at_once}
     with ProcessPoolExecutor(at_once) as pool:

@@ -43,86 +43,89 @@ BARRIERS = """async (disabled) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def barriers(do_without):
-    """What axe-core finds on a page."""
+# What is looked for on a page. Each function returns what it found wrong.
+
+
+def barriers(page, of_code=False):
+    """What axe-core finds; nothing where it is not installed, see ``test_barriers_can_be_looked_for``."""
     if not AXE.is_file():
-        do_without("axe-core is not in node_modules; get it with: npm ci")
-
-    def find(page, of_code=False):
-        if not of_code:
-            page.evaluate(PLAIN_CODE)
-        page.add_script_tag(path=AXE)
-        return page.evaluate(BARRIERS, THEMES_OWN)
-
-    return find
+        return []
+    if not of_code:
+        page.evaluate(PLAIN_CODE)
+    page.add_script_tag(path=AXE)
+    return page.evaluate(BARRIERS, THEMES_OWN)
 
 
-@pytest.fixture(scope="module", params=PAGES + MADE)
-def page(request, look):
-    """Each page on a wide screen in the light, served."""
-    with look(request.param) as page:
-        page.evaluate(FULL)
-        yield page
-
-
-@pytest.fixture(scope="module", params=PAGES + MADE)
-def phone(request, look):
-    """Each page on a phone in the dark, served."""
-    with look(request.param, scheme="dark", width=390) as page:
-        page.evaluate(FULL)
-        yield page
-
-
-def test_a_page_is_whole_without_a_network(page):
-    assert page.trouble == []
-
-
-def test_a_page_weighs_less_than_two_megabytes(page):
-    """All that a browser asks for whose reader goes to the end and opens every fold."""
+def too_heavy(page):
+    """All that a browser asks for whose reader goes to the end and opens every fold, if it is too much."""
     sizes = {path.name: path.stat().st_size for path in page.files}
-    assert sum(sizes.values()) < 2 * MEGABYTE, sorted(sizes.items(), key=lambda item: -item[1])
+    return sorted(sizes.items(), key=lambda item: -item[1]) if sum(sizes.values()) >= 2 * MEGABYTE else []
 
 
-def test_every_formula_is_set(page):
-    assert page.locator(".math").count() == page.locator(".math mjx-container mjx-math").count()
-    assert page.locator("mjx-merror").count() == 0
+def unset_formulas(page):
+    formulas, ready = page.locator(".math").count(), page.locator(".math mjx-container mjx-math").count()
+    errors = page.locator("mjx-merror").count()
+    return [f"{ready} of {formulas} are set, {errors} with an error"] if ready != formulas or errors else []
 
 
-def test_every_picture_is_there_with_words_for_it(page):
+def poor_pictures(page):
+    """Pictures that are missing, or have no words."""
     pictures = page.evaluate("[...document.images].map((e) => [e.src, e.alt, e.naturalWidth])")
-    assert [address for address, words, width in pictures if not (words.strip() and width)] == []
+    return [address for address, words, width in pictures if not (words.strip() and width)]
 
 
-def test_a_page_leads_to_the_one_before_and_the_next(page, served):
-    """In the order of the contents."""
-    name = page.url.removeprefix(f"{served}/").removesuffix(".html")
-    place = PAGES.index(name) if name in PAGES else None
+def wrong_neighbours(page, name, served):
+    """Links that do not lead to the page before and the next, in the order of the contents."""
+    place, wrong = PAGES.index(name) if name in PAGES else None, []
     for link, step in (("a.left-prev", -1), ("a.right-next", 1)):
         near = [] if place is None or not 0 <= place + step < len(PAGES) else [PAGES[place + step]]
-        assert page.locator(link).evaluate_all("a => a.map((a) => a.href)") == [f"{served}/{at}.html" for at in near]
+        leads = page.locator(link).evaluate_all("a => a.map((a) => a.href)")
+        if leads != [f"{served}/{at}.html" for at in near]:
+            wrong.append(f"{link} leads to {leads}")
+    return wrong
 
 
-def test_a_page_in_the_light_has_no_barriers(page, barriers):
-    assert barriers(page) == []
+def wrong_map(page, name):
+    """The map must lead to every chapter and mark where one is."""
+    if name not in ("index", *PIECES):
+        return []
+    links = page.locator("nav.piece-map a")
+    shown = links.evaluate_all("links => links.map((a) => new URL(a.getAttribute('href'), location).pathname)")
+    here = [link.get_attribute("href") for link in page.locator("nav.piece-map [aria-current=page]").all()]
+    wrong = [] if sorted(shown) == [f"/{chapter}.html" for chapter in PIECES] else [f"it leads to {shown}"]
+    return wrong + ([] if here == ([] if name == "index" else [f"{Path(name).name}.html"]) else [f"it marks {here}"])
 
 
-def test_a_page_is_whole_on_a_phone(phone):
-    assert phone.trouble == []
+def wrong(**found):
+    """Of what was looked for, by name, what is wrong: a test then says all of it at once."""
+    return {name: trouble for name, trouble in found.items() if trouble}
 
 
-def test_a_page_is_no_wider_than_a_phone(phone):
-    assert phone.evaluate(TOO_WIDE) == []
+# Each page is opened once on each screen, and there everything is looked for.
 
 
-def test_a_page_in_the_dark_on_a_phone_has_no_barriers(phone, barriers):
-    assert barriers(phone) == []
+@pytest.mark.parametrize("name", PAGES + MADE)
+def test_a_page_in_the_light(look, served, name):
+    """On a wide screen, served; and nothing comes from the network."""
+    with look(name) as page:
+        page.evaluate(FULL)
+        found = wrong(
+            formulas=unset_formulas(page),
+            pictures=poor_pictures(page),
+            neighbours=wrong_neighbours(page, name, served),
+            map=wrong_map(page, name),
+            barriers=barriers(page),
+            weight=too_heavy(page),
+            trouble=page.trouble,
+        )
+        assert found == {}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_code_has_no_barriers(look, barriers, scheme):
-    with look("chapters/e_beyond_one_gpu", scheme) as page:
-        assert barriers(page, of_code=True) == []
+@pytest.mark.parametrize("name", PAGES + MADE)
+def test_a_page_in_the_dark_on_a_phone(look, name):
+    with look(name, scheme="dark", width=390) as page:
+        page.evaluate(FULL)
+        assert wrong(too_wide=page.evaluate(TOO_WIDE), barriers=barriers(page), trouble=page.trouble) == {}
 
 
 @pytest.mark.parametrize("name", PAGES + MADE)
@@ -130,6 +133,17 @@ def test_a_page_opened_as_a_file_is_whole(look, html, name):
     with look(name, start=html.as_uri()) as page:
         page.evaluate(FULL)
         assert page.trouble == []
+
+
+def test_barriers_can_be_looked_for(do_without):
+    if not AXE.is_file():
+        do_without("axe-core is not in node_modules; get it with: npm ci")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_has_no_barriers(look, scheme):
+    with look("chapters/e_beyond_one_gpu", scheme) as page:
+        assert barriers(page, of_code=True) == []
 
 
 def test_the_pages_of_source_are_whole_too(look, html):
@@ -147,16 +161,6 @@ def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
             ready.append(page.evaluate("performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"))
     assert min(seen) < 1000  # milliseconds from the click
     assert min(ready) < 2000
-
-
-@pytest.mark.parametrize("name", ["index", *PIECES])
-def test_the_map_leads_to_every_chapter_and_marks_where_one_is(look, name):
-    with look(name) as page:
-        links = page.locator("nav.piece-map a")
-        shown = links.evaluate_all("links => links.map((a) => new URL(a.getAttribute('href'), location).pathname)")
-        assert sorted(shown) == [f"/{chapter}.html" for chapter in PIECES]
-        here = [link.get_attribute("href") for link in page.locator("nav.piece-map [aria-current=page]").all()]
-        assert here == ([] if name == "index" else [f"{Path(name).name}.html"])
 
 
 def test_the_map_is_walked_with_the_keyboard(look):

@@ -58,7 +58,7 @@ def barriers(page, of_code=False):
 
 def too_heavy(page):
     """All that a browser asks for whose reader goes to the end and opens every fold, if it is too much."""
-    sizes = {path.name: path.stat().st_size for path in page.files}
+    sizes = {path.name: path.stat().st_size for path in page.files if path.is_file()}  # the page's trouble has others
     return sorted(sizes.items(), key=lambda item: -item[1]) if sum(sizes.values()) >= 2 * MEGABYTE else []
 
 

@@ -24,7 +24,7 @@ install: $(VENV)/installed  ## Only make .venv: every other target does it by it
 
 # A failed build is forgotten, or else the next one would find nothing to do and call that success.
 .PHONY: book
-book: $(VENV)/installed  ## Run every notebook and make the pages: _build/html/index.html
+book: $(VENV)/installed  ## Run the notebooks whose results may have changed, and make the pages: _build/html/index.html
 	$(BIN)/jupyter-book build -W -n --keep-going . $(ARGS) || { rm -rf _build/.doctrees; exit 1; }
 
 .PHONY: lab
@@ -40,12 +40,12 @@ benchmark: $(VENV)/installed  ## Measure speed and memory beside torchvision's S
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # One thread for each worker: the workers already fill the cores. The longest test, the book's build, starts first.
-# The chapters run apart, for what they execute does not count as tested.
+# The chapters run apart, for what they execute does not count as tested; chapter 11 trains a few steps only.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .PHONY: test
 test: lint  ## Check everything: style, package, notebooks (all are run) and the book
 	$(PYTEST) tests --cov
-	$(PYTEST) chapters --nbval-lax --nbval-current-env --nbval-cell-timeout 1800
+	$(PYTEST) chapters -p tests.helpers.short_training --nbval-lax --nbval-current-env --nbval-cell-timeout 1800
 
 # What a second system or another Python could change; the book and its pages are the same everywhere.
 .PHONY: check

@@ -1,4 +1,4 @@
-"""Every control of every explorer, by keyboard and by pointer, in a real browser."""
+"""Every explorer in a real browser: each of its controls, by keyboard and by pointer."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ CHAPTERS = [
 SCREENS = {"light": (1300, "light"), "dark": (1300, "dark"), "phone": (390, "light")}
 
 
-@pytest.fixture(params=EXAMPLES)
+@pytest.fixture(scope="module", params=EXAMPLES)
 def explorer(request):
     return EXAMPLES[request.param]()
 
@@ -43,8 +43,8 @@ def page(request, browser, explorer):
 
 SEEN = """async () => {
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
-  const all = (part) => [...document.querySelectorAll(`.explorer-live ${part}`)];
-  const inside = (part) => all(part).map((node) => node.innerHTML).join("");
+  const inside = (part) =>
+    [...document.querySelectorAll(`.explorer-live ${part}`)].map((node) => node.innerHTML).join("");
   const [drawing, words] = [".explorer-stage svg", ".explorer-readout"].map(inside);
   return { state: inside(".explorer-state"), drawing, words };
 }"""
@@ -105,34 +105,41 @@ def by_pointer(page, control):
         page.mouse.up()
 
 
-@pytest.mark.parametrize("turn", [by_keyboard, by_pointer])
-def test_every_control_changes_what_is_seen_and_reset_undoes_it(page, turn):
-    first, changed, hands_on = seen_on(page), set(), controls(page)
-    assert hands_on
+def test_every_control_changes_what_is_seen_reset_undoes_it_and_print_shows_the_first_state(page):
+    printed = page.locator(".explorer-print").inner_html()
+    wrong = {turn.__name__: idle_controls(page, turn) for turn in (by_keyboard, by_pointer)}
+    assert wrong == {"by_keyboard": [], "by_pointer": []}
+
+    by_keyboard(page, controls(page)[0])
+    seen_on(page)
+    page.emulate_media(media="print")
+    assert page.locator(".explorer-live").is_hidden()
+    assert page.locator(".explorer-print svg").first.is_visible()
+    assert page.locator(".explorer-print").inner_html() == printed
+
+
+def idle_controls(page, turn):
+    """Turn every control and reset it: what did not change what is seen, or was not undone."""
+    first, changed, wrong, hands_on = seen_on(page), set(), [], controls(page)
     for control in hands_on:
         turn(page, control)
         seen = seen_on(page)
         name = control.evaluate(
             "(node) => node.closest('label')?.textContent || node.ariaLabel || node.textContent"
         )
-        assert seen["state"] != first["state"], f"{name} does nothing"
         changes = {part for part in ("drawing", "words") if seen[part] != first[part]}
-        assert changes, f"{name} turns a knob, but nothing is to be seen of it"
         changed |= changes
+        wrong += [f"{name} does nothing"] if seen["state"] == first["state"] else []
+        wrong += [] if changes else [f"{name} turns a knob, but nothing is to be seen of it"]
         reset(page)
-        assert seen_on(page)["state"] == first["state"], f"reset does not undo {name}"
-    assert changed == {"drawing", "words"}
-    assert seen_on(page) == first
-
-
-def test_print_shows_the_first_state(page):
-    first = page.locator(".explorer-print").inner_html()
-    by_keyboard(page, controls(page)[0])
-    seen_on(page)
-    page.emulate_media(media="print")
-    assert page.locator(".explorer-live").is_hidden()
-    assert page.locator(".explorer-print svg").first.is_visible()
-    assert page.locator(".explorer-print").inner_html() == first
+        wrong += [f"reset does not undo {name}"] if seen_on(page)["state"] != first["state"] else []
+    wrong += [] if hands_on else ["there are no controls"]
+    wrong += [
+        f"no control changes the {part}" for part in ("drawing", "words") if part not in changed
+    ]
+    return wrong + (
+        [] if seen_on(page) == first else ["after all resets it looks otherwise than at first"]
+    )
 
 
 def test_python_may_turn_the_knobs_before_the_page_is_made(browser):

@@ -1,4 +1,4 @@
-"""The pages in a browser: whole without a network, light, linked, and accessible."""
+"""The pages in a browser: whole without a network, light, easy to walk, open to everybody."""
 
 import re
 from pathlib import Path
@@ -13,10 +13,8 @@ CHAPTERS = [page for page in PAGES if page.startswith("chapters/")]
 PIECES = [page for page in CHAPTERS if re.match(r"chapters/\d", page)]
 MADE = ["genindex", "py-modindex", "search"]  # by Sphinx
 AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
-THEMES_OWN = [
-    "label-content-name-mismatch",
-    "region",
-]  # rules of axe that the theme breaks on every page
+# Rules of axe that the theme breaks on every page.
+THEMES_OWN = ["label-content-name-mismatch", "region"]
 MEGABYTE = 1_000_000
 
 FULL = """async () => {
@@ -34,11 +32,9 @@ TOO_WIDE = """() => {
       .filter((element) => element.getBoundingClientRect().right > wide + 1)
       .map((element) => element.outerHTML.slice(0, 120));
 }"""
-# The colors of code are the same on every page, and axe would take a minute for its words.
-PLAIN_CODE = (
-    "document.querySelectorAll('.highlight pre').forEach((code) => "
-    "(code.textContent = code.textContent))"
-)
+# The colors of code are the same on every page, and each of its thousands of words costs axe time.
+PLAIN_CODE = """document.querySelectorAll('.highlight pre')
+  .forEach((code) => (code.textContent = code.textContent))"""
 BARRIERS = """async (disabled) => {
   const rules = Object.fromEntries(disabled.map((rule) => [rule, { enabled: false }]));
   const found = (await axe.run({ rules, resultTypes: ["violations"], preload: false })).violations;
@@ -47,95 +43,119 @@ BARRIERS = """async (disabled) => {
     id === "empty-table-header" && document.querySelector(place).querySelector("math");
   return found.flatMap(({ id, nodes }) => nodes
     .filter(({ target: [place] }) => !isFormula(id, place))
-    .map(({ html, failureSummary }) =>
-      `${id}: ${html.slice(0, 160)} ${failureSummary.split("\\n")[1]}`));
+    .map(({ html, failureSummary: why }) =>
+      `${id}: ${html.slice(0, 160)} ${why.split("\\n")[1]}`));
 }"""
 
 
-@pytest.fixture(scope="module")
-def barriers(do_without):
-    """What axe-core finds on a page."""
+# What is looked for on a page. Each function returns what it found wrong.
+
+
+def barriers(page, of_code=False):
+    """What axe-core finds; nothing without it, see ``test_barriers_can_be_looked_for``."""
     if not AXE.is_file():
-        do_without(
-            "axe-core is not in book/site/node_modules; get it with: npm ci --prefix book/site"
-        )
-
-    def find(page, of_code=False):
-        if not of_code:
-            page.evaluate(PLAIN_CODE)
-        page.add_script_tag(path=AXE)
-        return page.evaluate(BARRIERS, THEMES_OWN)
-
-    return find
+        return []
+    if not of_code:
+        page.evaluate(PLAIN_CODE)
+    page.add_script_tag(path=AXE)
+    return page.evaluate(BARRIERS, THEMES_OWN)
 
 
-@pytest.fixture(scope="module", params=PAGES + MADE)
-def page(request, look):
-    """Each page on a wide screen in the light, served."""
-    with look(request.param) as page:
-        page.evaluate(FULL)
-        yield page
+def too_heavy(page):
+    """All that is asked for when a reader opens every fold to the end, if it is too much."""
+    # Files that are not there are among the page's trouble.
+    sizes = {path.name: path.stat().st_size for path in page.files if path.is_file()}
+    heavy = sum(sizes.values()) >= 2 * MEGABYTE
+    return sorted(sizes.items(), key=lambda item: -item[1]) if heavy else []
 
 
-@pytest.fixture(scope="module", params=PAGES + MADE)
-def phone(request, look):
-    """Each page on a phone in the dark, served."""
-    with look(request.param, scheme="dark", width=390) as page:
-        page.evaluate(FULL)
-        yield page
+def unset_formulas(page):
+    formulas, ready = (
+        page.locator(".math").count(),
+        page.locator(".math mjx-container mjx-math").count(),
+    )
+    errors = page.locator("mjx-merror").count()
+    return (
+        [f"{ready} of {formulas} are set, {errors} with an error"]
+        if ready != formulas or errors
+        else []
+    )
 
 
-def test_a_page_is_whole_without_a_network(page):
-    assert page.trouble == []
-
-
-def test_a_page_weighs_less_than_two_megabytes(page):
-    """All that a browser asks for whose reader goes to the end and opens every fold."""
-    sizes = {path.name: path.stat().st_size for path in page.files}
-    assert sum(sizes.values()) < 2 * MEGABYTE, sorted(sizes.items(), key=lambda item: -item[1])
-
-
-def test_every_formula_is_set(page):
-    assert page.locator(".math").count() == page.locator(".math mjx-container mjx-math").count()
-    assert page.locator("mjx-merror").count() == 0
-
-
-def test_every_picture_is_there_with_words_for_it(page):
+def poor_pictures(page):
+    """Pictures that are missing, or have no words."""
     pictures = page.evaluate("[...document.images].map((e) => [e.src, e.alt, e.naturalWidth])")
-    assert [address for address, words, width in pictures if not (words.strip() and width)] == []
+    return [address for address, words, width in pictures if not (words.strip() and width)]
 
 
-def test_a_page_leads_to_the_one_before_and_the_next(page, served):
-    """In the order of the contents."""
-    name = page.url.removeprefix(f"{served}/").removesuffix(".html")
-    place = PAGES.index(name) if name in PAGES else None
+def wrong_neighbours(page, name, served):
+    """Links that do not lead to the page before and the next, in the order of the contents."""
+    place, wrong = PAGES.index(name) if name in PAGES else None, []
     for link, step in (("a.left-prev", -1), ("a.right-next", 1)):
         near = [] if place is None or not 0 <= place + step < len(PAGES) else [PAGES[place + step]]
-        assert page.locator(link).evaluate_all("a => a.map((a) => a.href)") == [
-            f"{served}/{at}.html" for at in near
-        ]
+        leads = page.locator(link).evaluate_all("a => a.map((a) => a.href)")
+        if leads != [f"{served}/{at}.html" for at in near]:
+            wrong.append(f"{link} leads to {leads}")
+    return wrong
 
 
-def test_a_page_in_the_light_has_no_barriers(page, barriers):
-    assert barriers(page) == []
+def wrong_map(page, name):
+    """The map must lead to every chapter and mark where one is."""
+    if name not in ("index", *PIECES):
+        return []
+    links = page.locator("nav.piece-map a")
+    shown = links.evaluate_all(
+        "links => links.map((a) => new URL(a.getAttribute('href'), location).pathname)"
+    )
+    here = [
+        link.get_attribute("href")
+        for link in page.locator("nav.piece-map [aria-current=page]").all()
+    ]
+    wrong = (
+        []
+        if sorted(shown) == [f"/{chapter}.html" for chapter in PIECES]
+        else [f"it leads to {shown}"]
+    )
+    return wrong + (
+        []
+        if here == ([] if name == "index" else [f"{Path(name).name}.html"])
+        else [f"it marks {here}"]
+    )
 
 
-def test_a_page_is_whole_on_a_phone(phone):
-    assert phone.trouble == []
+def wrong(**found):
+    """Of what was looked for, by name, what is wrong: a test then says all of it at once."""
+    return {name: trouble for name, trouble in found.items() if trouble}
 
 
-def test_a_page_is_no_wider_than_a_phone(phone):
-    assert phone.evaluate(TOO_WIDE) == []
+# Each page is opened once on each screen, and there everything is looked for.
 
 
-def test_a_page_in_the_dark_on_a_phone_has_no_barriers(phone, barriers):
-    assert barriers(phone) == []
+@pytest.mark.parametrize("name", PAGES + MADE)
+def test_a_page_in_the_light(look, served, name):
+    """On a wide screen, served; and nothing comes from the network."""
+    with look(name) as page:
+        page.evaluate(FULL)
+        found = wrong(
+            formulas=unset_formulas(page),
+            pictures=poor_pictures(page),
+            neighbours=wrong_neighbours(page, name, served),
+            map=wrong_map(page, name),
+            barriers=barriers(page),
+            weight=too_heavy(page),
+            trouble=page.trouble,
+        )
+        assert found == {}
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_code_has_no_barriers(look, barriers, scheme):
-    with look("chapters/e_beyond_one_gpu", scheme) as page:
-        assert barriers(page, of_code=True) == []
+@pytest.mark.parametrize("name", PAGES + MADE)
+def test_a_page_in_the_dark_on_a_phone(look, name):
+    with look(name, scheme="dark", width=390) as page:
+        page.evaluate(FULL)
+        assert (
+            wrong(too_wide=page.evaluate(TOO_WIDE), barriers=barriers(page), trouble=page.trouble)
+            == {}
+        )
 
 
 @pytest.mark.parametrize("name", PAGES + MADE)
@@ -145,6 +165,19 @@ def test_a_page_opened_as_a_file_is_whole(look, html, name):
         assert page.trouble == []
 
 
+def test_barriers_can_be_looked_for(do_without):
+    if not AXE.is_file():
+        do_without(
+            "axe-core is not in book/site/node_modules; get it with: npm ci --prefix book/site"
+        )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_code_has_no_barriers(look, scheme):
+    with look("chapters/e_beyond_one_gpu", scheme) as page:
+        assert barriers(page, of_code=True) == []
+
+
 def test_the_pages_of_source_are_whole_too(look, html):
     for path in sorted((html / "_modules").rglob("*.html")):
         with look(path.relative_to(html).with_suffix("").as_posix()) as page:
@@ -152,9 +185,9 @@ def test_the_pages_of_source_are_whole_too(look, html):
 
 
 def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
-    """A quiet machine takes less than a second for both.
+    """A quiet machine takes less than a second for both; other tests run beside this one.
 
-    Best of five, with room for other tests that run at the same time.
+    So it is the best of five, with room.
     """
     seen, ready = [], []
     for _ in range(5):
@@ -169,21 +202,6 @@ def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
             )
     assert min(seen) < 1000  # milliseconds from the click
     assert min(ready) < 2000
-
-
-@pytest.mark.parametrize("name", ["index", *PIECES])
-def test_the_map_leads_to_every_chapter_and_marks_where_one_is(look, name):
-    with look(name) as page:
-        links = page.locator("nav.piece-map a")
-        shown = links.evaluate_all(
-            "links => links.map((a) => new URL(a.getAttribute('href'), location).pathname)"
-        )
-        assert sorted(shown) == [f"/{chapter}.html" for chapter in PIECES]
-        here = [
-            link.get_attribute("href")
-            for link in page.locator("nav.piece-map [aria-current=page]").all()
-        ]
-        assert here == ([] if name == "index" else [f"{Path(name).name}.html"])
 
 
 def test_the_map_is_walked_with_the_keyboard(look):

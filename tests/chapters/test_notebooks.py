@@ -13,9 +13,10 @@ import pytest
 from book.sync import ROOT
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
 
 
+@each_notebook
 def test_is_a_valid_notebook(path):
     notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
     nbformat.validate(notebook)
@@ -23,12 +24,15 @@ def test_is_a_valid_notebook(path):
     assert notebook.metadata.kernelspec.name == "python3", "a kernel that only its author has"
 
 
-def test_is_committed_without_outputs(path):
-    command = [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", str(path)]
+def test_all_are_committed_without_outputs():
+    command = [sys.executable, "-m", "nbstripout", "--verify", "--keep-id", *map(str, NOTEBOOKS)]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 0, "run 'make sync': it strips the outputs"
+    assert result.returncode == 0, (
+        f"run 'make sync': it strips the outputs\n{result.stdout}{result.stderr}"
+    )
 
 
+@each_notebook
 def test_is_numbered_and_opens_with_a_title(path):
     assert re.fullmatch(
         r"(\d\d|[a-f])_[a-z0-9_]+", path.stem

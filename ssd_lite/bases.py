@@ -1,7 +1,5 @@
 """Chapter 7, first half. Base networks: pictures to the first feature maps."""
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -121,7 +119,7 @@ class LiteBase(Base):
         return [stride4, stride8, self.stride16(stride8)]  # (B, 128, H/16, W/16)
 
 
-BASES: dict[str, tuple[type[Base], Callable[..., list[nn.Module]]]] = {
+BASES = {
     "vgg16": (VGG16Base, conv_relu),
     "lite": (LiteBase, conv_gn_relu),
 }

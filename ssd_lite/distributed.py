@@ -1,13 +1,11 @@
 """Chapter 11. One device or several: where to train, and what processes share."""
 
 import os
-from typing import TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-
-Value = TypeVar("Value")
 
 
 def world_size() -> int:
@@ -51,7 +49,7 @@ def join_processes(device: torch.device) -> None:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
 
-def broadcast_from_main(value: Value) -> Value:
+def broadcast_from_main(value: Any) -> Any:
     """Process 0's value, in every process."""
     values = [value]
     if dist.is_initialized():

@@ -9,21 +9,16 @@ field or a parameter is its documentation; and a constant is its own source.
 import ast
 import importlib
 import inspect
-import io
-import os
 import re
 import sys
-from contextlib import redirect_stdout, suppress
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from unittest.mock import patch
 
 from docutils import nodes
 from sphinx import addnodes
-from sphinx.ext.autodoc import DataDocumenter, ModuleDocumenter
-from sphinx.util.docutils import SphinxDirective
+from sphinx.ext.autodoc import DataDocumenter, FunctionDocumenter, ModuleDocumenter
 from sphinx.util.rst import escape
 
 PACKAGE = "ssd_lite"
@@ -84,8 +79,9 @@ def parameters(node):
     assert not given.posonlyargs, (
         f"{node.name}: api_page.py does not know parameters before a '/' yet"
     )
-    arguments = given.args + given.kwonlyargs
-    defaults = [None] * (len(given.args) - len(given.defaults)) + given.defaults + given.kw_defaults
+    arguments = given.posonlyargs + given.args + given.kwonlyargs
+    required = len(given.posonlyargs) + len(given.args) - len(given.defaults)
+    defaults = [None] * required + given.defaults + given.kw_defaults
     found = [
         (a.arg, a.annotation, default, default or a) for a, default in zip(arguments, defaults)
     ]
@@ -222,7 +218,7 @@ def double_quotes(app, domain, objtype, content):
 class Constant(DataDocumenter):
     """A constant, as its source; several that one statement defines stand together."""
 
-    priority = DataDocumenter.priority + 1
+    priority = 1 + FunctionDocumenter.priority  # a partial is a constant, too
 
     @classmethod
     def can_document_member(cls, member, membername, isattr, parent):
@@ -262,36 +258,11 @@ class Constant(DataDocumenter):
             self.add_line(line, self.get_sourcename())
 
 
-def help_of(command):
-    """What ``python -m ssd_lite COMMAND --help`` prints on a screen of 80 columns."""
-    make_parser = importlib.import_module(f"{PACKAGE}.__main__").make_parser
-    printed = io.StringIO()
-    with (
-        patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"),
-        redirect_stdout(printed),
-        suppress(SystemExit),
-    ):
-        make_parser().parse_args([command, "--help"])
-    return printed.getvalue()
-
-
-class CommandHelp(SphinxDirective):
-    required_arguments = 1
-
-    def run(self):
-        self.env.note_dependency(
-            str(Path(importlib.import_module(PACKAGE).__file__).with_name("__main__.py"))
-        )
-        text = help_of(self.arguments[0]).rstrip()
-        return [nodes.literal_block(text, text, language="text")]
-
-
 def setup(app):
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
     app.setup_extension("sphinx.ext.viewcode")
     app.add_autodocumenter(Constant, override=True)
-    app.add_directive("command-help", CommandHelp)
     app.connect("autodoc-process-signature", signature_as_written)
     app.connect("autodoc-process-docstring", more_documentation)
     app.connect("autodoc-process-docstring", chapter_as_link)

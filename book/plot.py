@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ssd_lite.drawing import PALETTE, ink_on
+from ssd_lite.drawing import PALETTE, color, ink_on
+
+__all__ = ["INK", "PALE", "PALETTE", "PAPER", "color", "ink_on", "show_boxes", "style"]
 
 INK, PALE, PAPER = "#24323f", "#c3ccd4", "#fcfcfa"
 

@@ -152,7 +152,7 @@ def signature_as_written(app, what, name, thing, options, signature, returns):
     module, node = find(name)
     if what == "class" and not is_record(thing):
         node = function_in(node, "__init__")
-    if node is None:
+    if node is None or isinstance(node, ast.Assign):  # a function made by ``partial``
         return "", None
     source, words = parsed(module)[0], []
     for label, annotation, default, _ in parameters(node):
@@ -175,6 +175,8 @@ def more_documentation(app, what, name, thing, options, lines):
     if what == "class" and not is_record(thing):
         start = function_in(node, "__init__")
         lines += ["", *(ast.get_docstring(start) or "").splitlines(), ""] if start else []
+        return
+    if isinstance(node, ast.Assign):
         return
     source, rows, _ = parsed(module)
     said = []

@@ -15,22 +15,21 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 from torchvision.transforms import v2
 
-from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_in_chunks
+from ssd_lite import fast
+from ssd_lite.augment import UNIFORMS_PER_IMAGE
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.data import Batch, Resized, Sample, collate
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.detection import detect, postprocess
+from ssd_lite.detection import detect
 from ssd_lite.encoding import encode
-from ssd_lite.fast.winograd import arithmetic
-from ssd_lite.loss import multibox_loss
-from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
+from ssd_lite.precision import autocast
 from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_TORCHVISION, SSD300_VOC, SSDSpec
 from ssd_lite.torchvision_weights import from_torchvision
-from ssd_lite.train import train_step
+from ssd_lite.train import faster_loss, train_step
 
 HEIGHT, WIDTH = 375, 500  # of most photographs of PASCAL VOC
 
@@ -81,11 +80,12 @@ def network(our_model: SSD, their_model: torch.nn.Module, batch: int, precision:
     device = our_model.mean.device
     images = torch.randn(batch, 3, 300, 300, device=device)
     last = images.contiguous(memory_format=torch.channels_last)
+    sooner = fast.accelerate(our_model)
 
     @torch.inference_mode()
     def ours():
-        with arithmetic(device, precision):
-            return our_model(last)
+        with autocast(device, precision):
+            return sooner(last)
 
     @torch.inference_mode()
     def theirs():
@@ -144,7 +144,7 @@ def postprocessing(
 
     @torch.inference_mode()
     def ours():
-        return postprocess(logits, offsets, defaults, SSD300_TORCHVISION)
+        return fast.postprocess(logits, offsets, defaults, SSD300_TORCHVISION)
 
     @torch.inference_mode()
     def theirs():
@@ -211,8 +211,8 @@ def matching_and_loss(
     raw = {"cls_logits": logits, "bbox_regression": offsets}
 
     def ours():
-        target_labels, target_boxes = match(defaults, batch.boxes, labels)
-        return multibox_loss(
+        target_labels, target_boxes = fast.match(defaults, batch.boxes, labels)
+        return fast.multibox_loss(
             logits, offsets, target_labels, encode(target_boxes, defaults), hard_negatives
         )
 
@@ -246,7 +246,8 @@ def our_step(
     )
     optimizer, data = make_optimizer(model, recipe), Shapes(batch, 0, spec.image_size)
     seen = collate([data[i] for i in range(batch)]).to(device)
-    return lambda: train_step(model, model, optimizer, seen, 0, recipe)
+    network = fast.accelerate(model)
+    return lambda: train_step(network, model, optimizer, seen, 0, recipe, faster_loss)
 
 
 def their_step(classes: int, batch: int, device: torch.device) -> Callable:
@@ -334,6 +335,6 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
 
     def ours():
         seen = collate([resized[i] for i in range(batch)]).to(device)
-        return augment_in_chunks(*seen, uniforms, mean, 300)
+        return fast.augment_batch(*seen, uniforms, mean, 300)
 
     return Pair(ours, theirs)

@@ -9,10 +9,10 @@ from tqdm import tqdm
 
 from benchmarks import machine, pairs
 from benchmarks.timing import time_pair
+from ssd_lite import fast
 from ssd_lite.checkpoint import load_model
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.fast.winograd import arithmetic
-from ssd_lite.metrics import evaluate_model
+from ssd_lite.evaluation import evaluate_model
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_VOC, SSD512_VOC
 
@@ -155,8 +155,7 @@ def operations(device: torch.device) -> dict[str, dict]:
 
     @torch.inference_mode()
     def by_winograd():
-        with arithmetic(images.device):
-            ours(images)
+        fast.accelerate(ours)(images)
 
     by_winograd()  # transforms the weights, which is done once
     ways = {"network": plainly} | (

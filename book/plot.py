@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ssd_lite.drawing import PALETTE, color, ink_on
+from ssd_lite.drawing import PALETTE, color, draw, ink_on
 
-__all__ = ["INK", "PALE", "PALETTE", "PAPER", "color", "ink_on", "show_boxes", "style"]
+# A page draws with one module: what the package draws with is here too.
+__all__ = ["INK", "PALE", "PALETTE", "PAPER", "color", "draw", "ink_on", "show_boxes", "style"]
 
 INK, PALE, PAPER = "#24323f", "#c3ccd4", "#fcfcfa"
 

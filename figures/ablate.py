@@ -35,8 +35,8 @@ from ssd_lite.data import Resized
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import Detections, detect
 from ssd_lite.distributed import choose_device, describe_device
+from ssd_lite.evaluation import Evaluation, evaluate, evaluate_model, ground_truth
 from ssd_lite.matching import match
-from ssd_lite.metrics import Evaluation, evaluate, evaluate_model, ground_truth
 from ssd_lite.model import SSD
 from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, Recipe
 from ssd_lite.runs import number_or_none
@@ -206,7 +206,7 @@ def train_and_measure(variant: Variant, seed: int, device: str, test_scenes: int
 def measure_class_blind(model: SSD, data: Resized) -> Evaluation:
     """Evaluate a model with an NMS that is blind to classes.
 
-    It is :func:`~ssd_lite.metrics.evaluate_model`, but a box also suppresses those of other
+    It is :func:`~ssd_lite.evaluation.evaluate_model`, but a box also suppresses those of other
     classes.
     """
     samples = [data[i] for i in range(len(data))]

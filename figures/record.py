@@ -21,7 +21,8 @@ from PIL import Image
 
 from book.replay import Replay
 from ssd_lite import detect, draw, load_model
-from ssd_lite.cli import choose_recipe, choose_spec, make_parser, train_command
+from ssd_lite.cli import make_parser
+from ssd_lite.commands import choose_recipe, choose_spec, train_command
 from ssd_lite.datasets import open_data
 
 RECORDS = Path(__file__).parent / "records"

@@ -1,4 +1,4 @@
-"""The Single Shot MultiBox Detector, made of the pieces that the book teaches: one module per chapter.
+"""The Single Shot MultiBox Detector, made of the pieces that the book teaches.
 
 Three lines find the objects in a picture: load a model, detect, draw::
 
@@ -15,3 +15,5 @@ from ssd_lite.detection import detect
 from ssd_lite.drawing import draw
 
 __all__ = ["detect", "draw", "load_model", "read_image"]
+
+__version__ = "0.2.0"

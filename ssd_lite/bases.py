@@ -6,11 +6,11 @@ from torch import Tensor, nn
 
 
 class L2Norm(nn.Module):
-    """Scale every pixel's vector to a learned length, 20 at first. Paper: section 3.1, after
-    ParseNet.
+    """Scale every pixel's vector to a learned length, 20 at first.
 
-    For conv4_3, whose activations in a trained VGG16 have another scale than the deeper maps'.
-    The small number stands *inside* the root: outside, the gradient at an all-zero pixel is NaN.
+    Paper: section 3.1, after ParseNet. For conv4_3, whose activations in a trained VGG16 have
+    another scale than the deeper maps'. The small number stands *inside* the root: outside, the
+    gradient at an all-zero pixel is NaN.
     """
 
     def __init__(self, channels: int, length: float = 20):
@@ -45,10 +45,10 @@ def conv_gn_relu(inputs: int, outputs: int, kernel: int, stride: int = 1, paddin
 
 
 class VGG16Base(nn.Module):
-    """VGG16 without its classifier. Maps: conv4_3 (stride 8, L2-normalized) and fc7 (stride
-    16). Paper: section 3.
+    """VGG16 without its classifier. Paper: section 3.
 
-    fc6 and fc7 are convolutions; fc6 is dilated, because pool5 no longer halves the map.
+    Maps: conv4_3 (stride 8, L2-normalized) and fc7 (stride 16). fc6 and fc7 are convolutions; fc6
+    is dilated, because pool5 no longer halves the map.
     """
 
     channels = (512, 1024)
@@ -78,11 +78,10 @@ class VGG16Base(nn.Module):
 
 
 class LiteBase(nn.Module):
-    """A small base for small images, trainable from random weights in minutes. Maps: strides 4,
-    8 and 16.
+    """A small base for small images, trainable from random weights in minutes.
 
-    The first convolution reads patches of 6 × 6 pixels, 4 apart: full resolution is where a CPU
-    would spend its time.
+    Maps: strides 4, 8 and 16. The first convolution reads patches of 6 × 6 pixels, 4 apart: full
+    resolution is where a CPU would spend its time.
     """
 
     channels = (48, 64, 128)

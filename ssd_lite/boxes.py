@@ -27,8 +27,8 @@ def intersection(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Floa
     """Area that every box of ``a`` shares with every box of ``b``, both xyxy."""
     ax0, ay0, ax1, ay1 = a[..., :, None, :].unbind(-1)  # (*B, N, 1) each
     bx0, by0, bx1, by1 = b[..., None, :, :].unbind(-1)  # (*B, 1, M) each
-    width = torch.minimum(ax1, bx1).sub_(torch.maximum(ax0, bx0)).clamp_(min=0)  # (*B, N, M)
-    height = torch.minimum(ay1, by1).sub_(torch.maximum(ay0, by0)).clamp_(min=0)
+    width = (torch.minimum(ax1, bx1) - torch.maximum(ax0, bx0)).clamp(min=0)  # (*B, N, M)
+    height = (torch.minimum(ay1, by1) - torch.maximum(ay0, by0)).clamp(min=0)
     return width * height  # (*B, N, M)
 
 
@@ -38,7 +38,7 @@ def iou(a: Float[Tensor, "*b n 4"], b: Float[Tensor, "*b m 4"]) -> Float[Tensor,
     Two boxes without area have IoU 0, not 0/0. The paper (section 2.2) calls it Jaccard overlap.
     """
     shared = intersection(a, b)  # (*B, N, M)
-    union = (area(a)[..., :, None] + area(b)[..., None, :]).sub_(shared)
+    union = area(a)[..., :, None] + area(b)[..., None, :] - shared
     return torch.where(union > 0, shared / union, 0)
 
 
@@ -48,22 +48,21 @@ def paired_iou(a: Float[Tensor, "*n 4"], b: Float[Tensor, "*n 4"]) -> Float[Tens
 
 
 def check_boxes(boxes: Tensor, name: str = "boxes") -> None:
-    """Raise ``ValueError`` unless ``boxes`` are real xyxy boxes: shape (..., 4), finite,
-    corners in order.
+    """Raise ``ValueError`` unless ``boxes`` are real xyxy boxes.
 
-    Reads the values, so on a GPU it waits for them: call it where data comes in, not in a
-    training step.
+    That is: shape (..., 4), finite, corners in order. Reads the values, so on a GPU it waits for
+    them: call it where data comes in, not in a training step.
     """
     if boxes.shape[-1:] != (4,) or not boxes.is_floating_point():
         given = f"{boxes.dtype} of shape {tuple(boxes.shape)}"
         raise ValueError(f"{name}: expected floats of shape (..., 4), got {given}")
     width, height = (boxes[..., 2:] - boxes[..., :2]).unbind(-1)
-    bad = ~(
-        (width > 0) & (height > 0) & boxes.isfinite().all(dim=-1)
-    )  # NaN > 0 is False: NaN is bad
+    good = (width > 0) & (height > 0) & boxes.isfinite().all(dim=-1)  # NaN > 0 is False
+    bad = ~good
     if bad.any():
         first = boxes[bad][0].tolist()
         raise ValueError(
             f"{name}: {int(bad.sum())} of {bad.numel()} boxes have no area or are not finite; "
-            f"the first is {first}. Expected x0 < x1 and y0 < y1: drop such boxes, or swap their corners"
+            f"the first is {first}. Expected x0 < x1 and y0 < y1: drop such boxes, or swap their "
+            "corners"
         )

@@ -1,4 +1,4 @@
-"""Chapter 11. Checkpoints that explain themselves, never run code and are never half written."""
+"""Chapter 11. Checkpoints that explain themselves, never run code, are never half written."""
 
 import json
 import os
@@ -42,9 +42,10 @@ def write_atomically(path: Path, content: bytes) -> None:
 def save_checkpoint(
     path: str | Path, model: SSD, extra: Mapping[str, Tensor] | None = None, **provenance: Any
 ) -> None:
-    """Write a model's weights with its spec and classes, and whatever else is worth knowing (``provenance``).
+    """Write a model's weights with its spec, its classes and its ``provenance``.
 
-    ``extra`` tensors, an optimizer's for example, travel beside the weights; their names must not begin with "model.".
+    ``extra`` tensors, an optimizer's for example, travel beside the weights; their names must not
+    begin with "model.".
     """
     tensors = {
         f"model.{name}": x.detach().cpu().contiguous() for name, x in model.state_dict().items()
@@ -56,19 +57,24 @@ def save_checkpoint(
 
 
 def load_checkpoint(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str, Any]]:
-    """A checkpoint's model, its extra tensors and its provenance. Raises ``ValueError`` that names the file."""
+    """A checkpoint's model, its extra tensors and its provenance.
+
+    Raises ``ValueError`` that names the file.
+    """
     path = Path(path)
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            names = file.keys()  # a list: the file itself cannot be iterated
+            tensors = {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise ValueError(
             f"{path}: no such file; a run's checkpoints are best.safetensors and last.safetensors"
         ) from None
     except (safetensors.SafetensorError, OSError) as error:
         raise ValueError(
-            f"{path}: not a whole safetensors file ({error}). It may be truncated, or a pickle, which could run code "
+            f"{path}: not a whole safetensors file ({error}). It may be truncated, or a pickle, "
+            "which could run code "
             "and is never loaded as a checkpoint"
         ) from None
     try:
@@ -84,7 +90,8 @@ def load_checkpoint(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str,
         ) from None
     except (AttributeError, TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{path}: weights and spec do not belong together, or come from another version: {error}"
+            f"{path}: weights and spec do not belong together, or come from another version: "
+            f"{error}"
         ) from None
     return model, {k: v for k, v in tensors.items() if not k.startswith("model.")}, provenance
 
@@ -103,8 +110,9 @@ def load_model(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
     """A trained model, ready to detect.
 
     Args:
-        weights: a run's folder (its best checkpoint, else its last), a ``.safetensors`` file, a torchvision SSD300
-            state dict (``.pth``, read without running code), or "coco", torchvision's weights, downloaded at need.
+        weights: a run's folder (its best checkpoint, else its last), a ``.safetensors`` file, a
+            torchvision SSD300 state dict (``.pth``, read without running code), or "coco",
+            torchvision's weights, downloaded at need.
         device: where to put it.
     """
     path = Path(weights)
@@ -123,7 +131,8 @@ def load_model(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
         ]
         if not found:
             raise ValueError(
-                f"{path}: no checkpoint in this folder; expected best.safetensors or last.safetensors"
+                f"{path}: no checkpoint in this folder; expected best.safetensors or "
+                "last.safetensors"
             )
         model, _, _ = load_checkpoint(found[0])
     else:

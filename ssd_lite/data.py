@@ -1,5 +1,6 @@
 """Chapter 9. Samples, and batches made of them."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +15,8 @@ from torch.utils.data import Dataset
 from ssd_lite.boxes import check_boxes
 from ssd_lite.model import resize
 
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)  # what pillow raises for a bad file
+# What pillow raises for a file that is no whole picture.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class Sample(NamedTuple):
@@ -40,24 +37,21 @@ class Batch(NamedTuple):
     labels: Int[Tensor, "B G"]
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device, without making the host wait."""
+        """The batch on another device, without synchronizing."""
         return Batch(*(x.to(device, non_blocking=True) for x in self))
 
 
 def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
-    """Stack samples and pad their objects. Looks at every box: a bad one is named here, not
-    found later as NaN.
+    """Stack samples and pad their objects.
 
-    With ``classes``, the number of classes that the network knows, labels beyond it are named
-    too.
+    Looks at every box: a bad one is named here, not found later as NaN. With ``classes``, the
+    number of classes that the network knows, labels beyond it are named too.
     """
     for sample in samples:
         check_sample(sample, classes)
-    most = max(
-        [1, *(len(sample.boxes) for sample in samples)]
-    )  # G >= 1, also when nobody has an object
-    boxes = torch.zeros(len(samples), most, 4)
-    labels = torch.zeros(len(samples), most, dtype=torch.int64)
+    longest = max([1, *(len(sample.boxes) for sample in samples)])  # G >= 1, even without objects
+    boxes = torch.zeros(len(samples), longest, 4)
+    labels = torch.zeros(len(samples), longest, dtype=torch.int64)
     for row, sample in enumerate(samples):
         boxes[row, : len(sample.boxes)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
@@ -65,29 +59,28 @@ def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
 
 
 def check_sample(sample: Sample, classes: int | None = None) -> None:
-    """Raise ``ValueError`` that names the sample unless its boxes are fractions with area, and
-    each has a label."""
+    """Raise ``ValueError`` unless a sample's boxes are fractions with area, each with a label."""
     boxes, labels = sample.boxes, sample.labels
     check_boxes(boxes, f"{sample.name}: boxes")
     if boxes.numel() and (boxes.min() < 0 or boxes.max() > 1):
         raise ValueError(
-            f"{sample.name}: boxes: expected fractions of the picture, 0 to 1, got {boxes.min():g} to {boxes.max():g}; "
-            "divide pixels by the picture's width and height"
+            f"{sample.name}: boxes: expected fractions of the picture, 0 to 1, got "
+            f"{boxes.min():g} to {boxes.max():g}; divide pixels by the picture's width and height"
         )
     if labels.shape != boxes.shape[:1] or (labels < 1).any():
         raise ValueError(
-            f"{sample.name}: labels: expected {len(boxes)} numbers from 1 on (0 is background), got {labels}"
+            f"{sample.name}: labels: expected {len(boxes)} numbers from 1 on (0 is background), "
+            f"got {labels}"
         )
     if classes is not None and (labels > classes).any():
         raise ValueError(
-            f"{sample.name}: labels: the network knows {classes} classes, 1..{classes}, got {labels.max()}; give the "
-            "model the data set's own classes"
+            f"{sample.name}: labels: the network knows {classes} classes, 1..{classes}, "
+            f"got {labels.max()}; give the model the data set's own classes"
         )
 
 
 class Resized(Dataset):
-    """A data set whose pictures are warped to one size, and kept in memory once read
-    (``keep``)."""
+    """A data set whose pictures are warped to one size; with ``keep`` each is read only once."""
 
     def __init__(self, data: Dataset, size: int, antialias: bool, keep: bool = False):
         self.data, self.size, self.antialias = data, size, antialias
@@ -111,30 +104,32 @@ class Resized(Dataset):
 def batches(
     samples: int, batch_size: int, seed: int, start: int = 0, steps: int | None = None
 ) -> Iterator[list[int]]:
-    """Indices of every batch from step ``start`` on: each epoch a new order, an incomplete last
-    batch left out.
+    """Indices of every batch from step ``start`` on, in a new order each epoch.
 
-    The order depends on ``seed`` and the epoch alone, so that a resumed run sees what the
-    interrupted one would have.
+    An incomplete last batch is left out. The order depends on ``seed`` and the epoch alone, so
+    that a resumed run sees what the interrupted one would have.
     """
     per_epoch = samples // batch_size
     if per_epoch == 0:
         raise ValueError(
-            f"batch_size: {batch_size} is more than the {samples} samples there are; make it smaller"
+            f"batch_size: {batch_size} is more than the {samples} samples there are; make it "
+            "smaller"
         )
-    step = start
-    while steps is None or step < steps:
-        order = np.random.default_rng([seed, step // per_epoch]).permutation(samples)
-        for k in range(
-            step % per_epoch,
-            per_epoch if steps is None else min(per_epoch, steps - step + step % per_epoch),
-        ):
-            yield order[k * batch_size : (k + 1) * batch_size].tolist()
-            step += 1
+    epoch = None
+    for step in itertools.count(start) if steps is None else range(start, steps):
+        if step // per_epoch != epoch:
+            epoch = step // per_epoch
+            order = np.random.default_rng([seed, epoch]).permutation(samples)
+        k = step % per_epoch
+        yield order[k * batch_size : (k + 1) * batch_size].tolist()
 
 
 def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
-    """A picture from a file, upright and in RGB. Raises ``ValueError`` that names a file that is no whole picture."""
+    """A picture from a file, upright and in RGB.
+
+    Raises:
+        ValueError: the file is not there, or is no whole picture; the message names it.
+    """
     try:
         with Image.open(path) as picture:
             pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))

@@ -1,5 +1,6 @@
 """Chapter 9. Data sets by the names that the command line gives them."""
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -7,6 +8,11 @@ from torch.utils.data import ConcatDataset, Dataset
 
 from ssd_lite.shapes import Shapes
 from ssd_lite.voc import VOCFolder, bccd, pascal_voc
+
+
+def data_root() -> Path:
+    """The folder of downloaded data sets: ``data``, or what ``SSD_LITE_DATA`` names."""
+    return Path(os.environ.get("SSD_LITE_DATA", "data"))
 
 
 class Data(NamedTuple):
@@ -18,7 +24,7 @@ class Data(NamedTuple):
 
 
 def open_data(name: str, root: Path, size: int, download: bool) -> Data:
-    """Data by the name that the command line gives them."""
+    """Both halves of a data set, by the name that the command line gives it."""
     if name == "shapes":
         return Data(Shapes(8000, seed=0, size=size), Shapes(500, seed=1, size=size), Shapes.classes)
     if name == "bccd":

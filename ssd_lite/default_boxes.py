@@ -10,13 +10,12 @@ from ssd_lite.spec import SSDSpec
 def sizes_by_rule(
     image_size: int, first: int, low: int, high: int, levels: int
 ) -> tuple[float, ...]:
-    """Sizes as the authors' code computes them, in pixels; ``first``, ``low`` and ``high`` in
-    percent of the image.
+    """Sizes as the authors' code computes them, in pixels.
 
-    Level 0 stands apart (``first``). The others start at ``low`` and climb to ``high`` in steps
-    of whole percent, floored, so that the last need not reach it. One more step closes the
-    list. Paper: section 2.2, eq. 4 with m = levels - 1, because level 0 takes no part; it does
-    not floor.
+    ``first``, ``low`` and ``high`` are in percent of the image. Level 0 stands apart (``first``).
+    The others start at ``low`` and climb to ``high`` in steps of whole percent, floored, so that
+    the last need not reach it. One more step closes the list. Paper: section 2.2, eq. 4 with m =
+    levels - 1, because level 0 takes no part; it does not floor.
     """
     step = (high - low) // (levels - 2)
     percents = [first] + [low + k * step for k in range(levels)]
@@ -35,8 +34,7 @@ def cell_centers(map_size: int, step: float, image_size: int) -> Float[Tensor, "
 
 
 def box_shapes(spec: SSDSpec, level: int) -> Float[Tensor, "shapes 2"]:
-    """Widths and heights of the default boxes at one cell of a level, in fractions of the
-    image."""
+    """Widths and heights of the default boxes at one cell, in fractions of the image."""
     size, next_size = spec.sizes[level], spec.sizes[level + 1]
     shapes = [(size, size)]
     if spec.extra_square:

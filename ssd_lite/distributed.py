@@ -1,4 +1,4 @@
-"""Chapter 11. One device or several: where to train, and what processes that train together share."""
+"""Chapter 11. One device or several: where to train, and what processes share."""
 
 import os
 
@@ -18,25 +18,22 @@ def rank() -> int:
 
 
 def choose_device(name: torch.device | str | None = None) -> torch.device:
-    """The device asked for, or the best there is: cuda, mps, cpu. Each process under torchrun has its own GPU."""
+    """The device asked for, or the best there is: cuda, mps, cpu.
+
+    Under torchrun each process gets a GPU of its own.
+    """
+    available = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if name is None:
-        name = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        name = next(kind for kind, is_here in available.items() if is_here)
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ValueError(f"device: {name!r} is unknown; try cuda, mps or cpu") from None
-    available = {
-        "cuda": torch.cuda.is_available,
-        "mps": torch.backends.mps.is_available,
-        "cpu": lambda: True,
-    }
-    if not available.get(device.type, lambda: False)():
+    if not available.get(device.type, False):
         raise ValueError(
             f"device: {name!r} was asked for, but PyTorch finds none here; use cpu or leave it out"
         )
@@ -60,8 +57,7 @@ def broadcast_from_main(value):
 
 
 def positives_per_process(target_labels: Tensor) -> Tensor:
-    """The loss's normalizer: positives of the whole batch, at least 1, divided by the number of
-    processes.
+    """The loss's normalizer: positives of the whole batch, at least 1, per process.
 
     DistributedDataParallel averages gradients over processes. Were each to divide by its own
     positives, the mean of those quotients would not be the quotient of the whole batch; divided

@@ -14,12 +14,15 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 
 
 def color(label: int) -> str:
-    """Color of a class: label 1 has the first of the palette, and after the last it begins again."""
+    """Color of a class: label 1 has the palette's first, and after its last it starts over."""
     return PALETTE[(int(label) - 1) % len(PALETTE)]
 
 
 def ink_on(ground: str) -> str:
-    """Black or white, whichever stands out more from a color (relative luminance, as WCAG has it)."""
+    """Black or white, whichever stands out more from a color.
+
+    By relative luminance, as WCAG defines it.
+    """
     red, green, blue = ((c / 255) ** 2.2 for c in ImageColor.getrgb(ground))
     return "white" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.18 else "black"
 
@@ -30,7 +33,9 @@ def draw(
     classes: Sequence[str],
     threshold: float = 0.5,
 ) -> Image.Image:
-    """A picture with its detections drawn in, each with its class and score. Small pictures come back enlarged.
+    """A picture with its detections drawn in, each with its class and score.
+
+    Small pictures come back enlarged.
 
     Args:
         image: the picture that was looked at.
@@ -57,9 +62,8 @@ def draw(
         _, _, wide, high = font.getbbox(text, anchor="lt")
         high += 4 * width
         x = min(max(left, 0), max(picture.width - wide, 0))
-        y = (
-            top - high if top >= high else min(max(bottom, 0), picture.height - high)
-        )  # above the box, or below
+        above, below = top - high, min(max(bottom, 0), picture.height - high)
+        y = above if above >= 0 else below
         pen.rectangle((x, y, x + wide, y + high), fill=ground)
         pen.text((x, y + 2 * width), text, fill=ink_on(ground), font=font, anchor="lt")
     return picture

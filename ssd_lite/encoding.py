@@ -36,11 +36,10 @@ def decode(
     variances: tuple[float, float] = (0.1, 0.2),
     max_log_size: float = float("inf"),
 ) -> Float[Tensor, "*b A 4"]:
-    """Boxes (xyxy) that offsets speak of: the inverse of :func:`encode`. Boxes may reach beyond
-    the image.
+    """Boxes (xyxy) that offsets speak of: the inverse of :func:`encode`.
 
-    ``max_log_size`` caps the logarithm of the growth, as torchvision does; the reference does
-    not.
+    Boxes may reach beyond the image. ``max_log_size`` caps the logarithm of the growth, as
+    torchvision does; the reference does not.
     """
     center, size = default_boxes.split(2, dim=1)  # (A, 2) each
     center = center + offsets[..., :2] * variances[0] * size  # (*B, A, 2)

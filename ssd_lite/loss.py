@@ -19,6 +19,14 @@ class MultiBoxLoss(NamedTuple):
     negatives: Tensor  # background boxes that took part
 
 
+def cross_entropy(
+    logits: Float[Tensor, "B A classes"], target_labels: Int[Tensor, "B A"]
+) -> Float[Tensor, "B A"]:
+    """Each box's loss by its scores: minus the logarithm of the right label's probability."""
+    by_class = logits.float().transpose(1, 2)  # (B, C + 1, A): where PyTorch expects the classes
+    return F.cross_entropy(by_class, target_labels, reduction="none")  # (B, A)
+
+
 def multibox_loss(
     logits: Float[Tensor, "B A classes"],
     offsets: Float[Tensor, "B A 4"],
@@ -26,9 +34,13 @@ def multibox_loss(
     target_offsets: Float[Tensor, "B A 4"],
     choose_negatives: Callable[[Float[Tensor, "B A"], Bool[Tensor, "B A"]], Bool[Tensor, "B A"]],
     normalizer: Float[Tensor, ""] | None = None,
+    classification_loss: Callable[
+        [Float[Tensor, "B A classes"], Int[Tensor, "B A"]], Float[Tensor, "B A"]
+    ] = cross_entropy,
 ) -> MultiBoxLoss:
-    """Cross-entropy plus smooth L1, summed over the chosen boxes, per positive. Paper: section
-    2.2, eq. 1 to 3.
+    """Cross-entropy plus smooth L1 over the chosen boxes, per positive.
+
+    Paper: section 2.2, eq. 1 to 3.
 
     Args:
         logits: class scores before softmax; class 0 is background, so there are C + 1.
@@ -40,34 +52,26 @@ def multibox_loss(
             :func:`~ssd_lite.mining.hard_negatives`.
         normalizer: what the sums are divided by; by default the positives of the batch, at
             least 1.
+        classification_loss: each box's loss by its scores and its label.
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
-    scores = logits.float()
-    if (
-        scores.shape[2] < 16
-    ):  # the same numbers; the softmax is quicker along columns here, along rows below
-        cross_entropy = F.cross_entropy(
-            scores.transpose(1, 2), target_labels, reduction="none"
-        )  # (B, A)
-    else:
-        by_row = F.cross_entropy(
-            scores.flatten(0, 1), target_labels.flatten(), reduction="none"
-        )  # (B · A,)
-        cross_entropy = by_row.view_as(target_labels)  # (B, A)
+    # 1. Every box's score, for the positives and some of the others.
+    box_losses = classification_loss(logits, target_labels)  # (B, A)
     with torch.no_grad():
-        negative = choose_negatives(cross_entropy, positive)  # (B, A)
+        negative = choose_negatives(box_losses, positive)  # (B, A)
 
-    # Background has no offsets to learn: it is told what it says already, so distance and
-    # gradient are 0, whatever its target. A mask afterwards would hide a NaN from the loss, but
-    # not from the gradient.
-    wanted = torch.where(
-        positive[:, :, None], target_offsets, offsets.detach().float()
-    )  # (B, A, 4)
-    distance = F.smooth_l1_loss(offsets.float(), wanted, reduction="none")  # (B, A, 4)
+    # 2. Where: background has no offsets to learn. It is told what it says already, so distance
+    # and gradient are 0, whatever its target. A mask afterwards would hide a NaN from the loss,
+    # but not from the gradient.
+    offsets = offsets.float()
+    wanted = torch.where(positive[:, :, None], target_offsets, offsets.detach())  # (B, A, 4)
+    distance = F.smooth_l1_loss(offsets, wanted, reduction="none")  # (B, A, 4)
+
+    # 3. Sums, per positive.
     if normalizer is None:
         normalizer = positive.sum().clamp(min=1)  # an image without objects must not give 0/0
-    classification = torch.where(positive | negative, cross_entropy, 0).sum() / normalizer
+    classification = torch.where(positive | negative, box_losses, 0).sum() / normalizer
     localization = distance.sum() / normalizer
     total = classification + localization
     return MultiBoxLoss(total, classification, localization, positive.sum(), negative.sum())
@@ -76,8 +80,10 @@ def multibox_loss(
 def check_targets(
     logits: Tensor, offsets: Tensor, target_labels: Tensor, target_offsets: Tensor
 ) -> None:
-    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no
-    values: costs no wait."""
+    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together.
+
+    Reads no values, so it never synchronizes.
+    """
     batch = tuple(target_labels.shape)
     if target_labels.dtype != torch.int64 or len(batch) != 2:
         raise ValueError(
@@ -96,5 +102,6 @@ def check_targets(
             )
         if tensor.device != target_labels.device:
             raise ValueError(
-                f"{name} is on {tensor.device}, target_labels on {target_labels.device}: use one device"
+                f"{name} is on {tensor.device}, target_labels on {target_labels.device}: use one "
+                "device"
             )

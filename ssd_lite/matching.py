@@ -1,6 +1,9 @@
 """Chapter 3. Matching: which default box answers for which object."""
 
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -8,31 +11,21 @@ from ssd_lite.boxes import cxcywh_to_xyxy, iou
 
 
 def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
-    """Give every object a default box of its own: index into A, or -1 for an object that
-    overlaps none that is free.
+    """Give every object a default box of its own: index into A, or -1 if none is left for it.
 
     Greedy over all pairs: the pair with the largest IoU is joined first, then the largest among
-    the objects and boxes that are left, and so on. Ties go to the first object, then to the
-    first box. Pairs at or below 1e-6 do not count.
-
-    One round joins *every* pair that is the best of both its row and its column, in all images
-    at once. Such a pair keeps its partners whatever happens elsewhere, so the result is that of
-    the greedy loop, usually after one round.
+    the objects and boxes that are left, and so on, in all images at once. Ties go to the first
+    object, then to the first box. Pairs at or below 1e-6 do not count.
     """
-    objects = torch.arange(overlap.shape[1], device=overlap.device)
+    _, objects, boxes = overlap.shape
     free = overlap.clone()  # (B, G, A); a pair whose object or box is taken becomes -1
     forced = torch.full(overlap.shape[:2], -1, device=overlap.device)  # (B, G)
-    for _ in range(overlap.shape[1]):
-        best, choice = free.max(dim=2)  # (B, G)
-        # What every object h would have of the box that object g chose.
-        rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): h, g
-        wins = (best > 1e-6) & (rivals.argmax(dim=1) == objects)  # (B, G)
-        forced = torch.where(wins, choice, forced)
-        # Done early? On a GPU the question alone would make the host wait.
-        if overlap.device.type == "cpu" and not (~wins & (best > 1e-6)).any():
-            break
-        taken = torch.zeros_like(free[:, 0]).scatter_add_(1, choice, wins.to(free.dtype))  # (B, A)
-        free.masked_fill_(wins[:, :, None] | (taken[:, None] > 0), -1)
+    for _ in range(min(objects, boxes)):
+        best, pair = free.flatten(1).max(dim=1, keepdim=True)  # (B, 1)
+        g, a = pair // boxes, pair % boxes  # (B, 1): of which object, of which default box
+        forced.scatter_(1, g, torch.where(best > 1e-6, a, forced.gather(1, g)))
+        free.scatter_(1, g[:, :, None].expand(-1, 1, boxes), -1)
+        free.scatter_(2, a[:, :, None].expand(-1, objects, 1), -1)
     return forced
 
 
@@ -41,19 +34,21 @@ def assign(
     boxes: Float[Tensor, "B G 4"],
     labels: Int[Tensor, "B G"],
     threshold: float = 0.5,
+    force: Callable[[Float[Tensor, "B G A"]], Int[Tensor, "B G"]] = bipartite,
 ) -> Int[Tensor, "B A"]:
     """Index of the object that each default box answers for, or -1 for background.
 
-    First every object gets a default box of its own (:func:`bipartite`); then every other
-    default box answers for the object that it overlaps most, if their IoU reaches
-    ``threshold``. Paper: section 2.2, "Matching strategy".
+    First every object gets a default box of its own; then every other default box answers for
+    the object that it overlaps most, if their IoU reaches ``threshold``. Paper: section 2.2,
+    "Matching strategy".
 
     Args:
         default_boxes: cxcywh, in fractions of the image.
         boxes: objects, xyxy, in fractions of the image, padded; an image may have none.
         labels: 1..C; 0 marks padding, which claims nothing.
-        threshold: smallest IoU at which a default box answers for an object that is not its
-            own.
+        threshold: smallest IoU at which a default box answers for an object without being
+            forced to.
+        force: gives each object its own default box.
     """
     check_ground_truth(default_boxes, boxes, labels)
     if boxes.shape[1] == 0:
@@ -61,13 +56,15 @@ def assign(
     overlap = iou(boxes, cxcywh_to_xyxy(default_boxes).expand(len(boxes), -1, -1))  # (B, G, A)
     overlap.masked_fill_(labels[:, :, None] <= 0, -1)  # padding
 
+    # 1. By threshold.
     best, assigned = overlap.max(dim=1)  # (B, A)
     assigned = torch.where(best >= threshold, assigned, -1)
 
-    forced = bipartite(overlap)  # (B, G)
+    # 2. The forced matches have the last word.
+    forced = force(overlap)  # (B, G)
     objects = torch.arange(forced.shape[1], device=forced.device).expand_as(forced)  # (B, G)
     overflow = assigned.shape[1]  # one column more, for the objects without a box
-    assigned = torch.nn.functional.pad(assigned, (0, 1))  # (B, A + 1)
+    assigned = F.pad(assigned, (0, 1))  # (B, A + 1)
     return assigned.scatter(1, torch.where(forced < 0, overflow, forced), objects)[:, :-1]  # (B, A)
 
 
@@ -77,26 +74,41 @@ def match(
     labels: Int[Tensor, "B G"],
     threshold: float = 0.5,
 ) -> tuple[Int[Tensor, "B A"], Float[Tensor, "B A 4"]]:
-    """What each default box should have said: a label (0 is background) and a box (xyxy, in
-    fractions of the image).
+    """What each default box should have said: a label and a box.
 
-    A background box has itself as its target box, so that its offsets are 0 and no image,
-    however empty, makes a NaN. Arguments as for :func:`assign`.
+    Label 0 is background; boxes are xyxy, in fractions of the image. Arguments as for
+    :func:`assign`.
     """
     assigned = assign(default_boxes, boxes, labels, threshold)  # (B, A)
+    return targets(assigned, default_boxes, boxes, labels)
+
+
+def targets(
+    assigned: Int[Tensor, "B A"],
+    default_boxes: Float[Tensor, "A 4"],
+    boxes: Float[Tensor, "B G 4"],
+    labels: Int[Tensor, "B G"],
+) -> tuple[Int[Tensor, "B A"], Float[Tensor, "B A 4"]]:
+    """Label and box of the object that each default box answers for.
+
+    A background box has itself as its target box, so that its offsets are 0 and no image,
+    however empty, makes a NaN.
+    """
     background = assigned < 0
     default_xyxy = cxcywh_to_xyxy(default_boxes).expand(*assigned.shape, 4)  # (B, A, 4)
     if boxes.shape[1] == 0:
         return torch.zeros_like(assigned), default_xyxy
-    assigned = assigned.clamp(min=0)
-    target_labels = torch.where(background, 0, labels.gather(1, assigned))  # (B, A)
-    target_boxes = boxes.gather(1, assigned[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
+    index = assigned.clamp(min=0)
+    target_labels = torch.where(background, 0, labels.gather(1, index))  # (B, A)
+    target_boxes = boxes.gather(1, index[:, :, None].expand(-1, -1, 4))  # (B, A, 4)
     return target_labels, torch.where(background[:, :, None], default_xyxy, target_boxes)
 
 
 def check_ground_truth(default_boxes: Tensor, boxes: Tensor, labels: Tensor) -> None:
-    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together. Reads no
-    values: costs no wait."""
+    """Raise ``ValueError`` for shapes, dtypes or devices that do not fit together.
+
+    Reads no values, so it never synchronizes.
+    """
     if boxes.dim() != 3 or boxes.shape[2] != 4 or not boxes.is_floating_point():
         raise ValueError(
             f"boxes: expected floats of shape (B, G, 4), got {boxes.dtype} of {tuple(boxes.shape)}"
@@ -110,6 +122,7 @@ def check_ground_truth(default_boxes: Tensor, boxes: Tensor, labels: Tensor) -> 
         raise ValueError(f"default_boxes: expected shape (A, 4), got {tuple(default_boxes.shape)}")
     if not default_boxes.device == boxes.device == labels.device:
         raise ValueError(
-            f"default_boxes, boxes and labels must be on one device, got {default_boxes.device}, {boxes.device} and "
+            f"default_boxes, boxes and labels must be on one device, got {default_boxes.device}, "
+            f"{boxes.device} and "
             f"{labels.device}; move the batch with .to(device)"
         )

@@ -1,5 +1,4 @@
-"""Chapter 6. Hard-negative mining: a few background boxes that the network gets most wrong,
-instead of all."""
+"""Chapter 6. Hard-negative mining: the background boxes that the network gets most wrong."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -9,11 +8,10 @@ from torch import Tensor
 def hard_negatives(
     losses: Float[Tensor, "B A"], positive: Bool[Tensor, "B A"], ratio: float = 3
 ) -> Bool[Tensor, "B A"]:
-    """Mask of each image's ``ratio`` · positives background boxes with the largest loss, or of
-    all if there are fewer.
+    """Mask of the background boxes with the largest loss: ``ratio`` per positive.
 
-    An image without positives gets none. Ties go to the first box. Paper: section 2.2, "Hard
-    negative mining".
+    Each image has its own quota, or all its background boxes if there are fewer. An image without
+    positives gets none. Ties go to the first box. Paper: section 2.2, "Hard negative mining".
 
     A fraction of a box counts as a whole one.
 

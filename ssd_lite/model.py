@@ -1,4 +1,4 @@
-"""Chapter 7, second half. The network: a base, extra layers, and two small convolutions on every map."""
+"""Chapter 7, second half. The network: a base, extra layers, and heads on every map."""
 
 from collections.abc import Sequence
 
@@ -12,37 +12,22 @@ from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.spec import SSDSpec
 
 
-def fused_heads(
-    x: Float[Tensor, "B C H W"], to_logits: nn.Conv2d, to_offsets: nn.Conv2d
-) -> tuple[Float[Tensor, "B KC H W"], Float[Tensor, "B K4 H W"]]:
-    """``to_logits(x), to_offsets(x)`` as one convolution: the same numbers, but a map is read
-    once, not twice."""
-    weight, bias = (
-        torch.cat([to_logits.weight, to_offsets.weight]),
-        torch.cat([to_logits.bias, to_offsets.bias]),
-    )
-    of_logits, of_offsets = F.conv2d(x, weight, bias, padding=1).tensor_split(
-        [len(to_logits.bias)], dim=1
-    )
-    return of_logits, of_offsets
-
-
 def flatten_head(x: Float[Tensor, "B KV H W"], values: int) -> Float[Tensor, "B HWK values"]:
-    """Head outputs in the order of the default boxes: rows, columns, then the K boxes of a
-    cell, ``values`` each.
+    """Head outputs in the order of the default boxes, ``values`` each.
 
-    Channels must come last *before* they are counted off; a bare ``view`` would mix the values
-    of different cells.
+    That is: rows, columns, then the K boxes of a cell. Channels must come last *before* they are
+    counted off; a bare ``view`` would mix the values of different cells.
     """
     return x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, values))
 
 
 class SSD(nn.Module):
-    """The network of a spec for given classes. Background is added by itself, as class 0; never
-    name it.
+    """The network of a spec for given classes.
+
+    Background is added by itself, as class 0; never name it.
 
     Args:
-        spec: one of the instances in :mod:`ssd_lite.default_boxes`, or your own.
+        spec: one of the instances in :mod:`ssd_lite.spec`, or your own.
         classes: names of the C classes; label i + 1 means ``classes[i]``.
     """
 
@@ -59,10 +44,8 @@ class SSD(nn.Module):
         channels = list(base.channels)
         self.extras = nn.ModuleList()
         for squeezed, outputs, kernel, stride, padding in spec.extras:
-            squeeze, widen = (
-                layer(channels[-1], squeezed, 1),
-                layer(squeezed, outputs, kernel, stride, padding),
-            )
+            squeeze = layer(channels[-1], squeezed, 1)
+            widen = layer(squeezed, outputs, kernel, stride, padding)
             self.extras.append(nn.Sequential(*squeeze, *widen))
             channels.append(outputs)
 
@@ -82,13 +65,15 @@ class SSD(nn.Module):
     def forward(
         self, images: Float[Tensor, "B 3 S S"]
     ) -> tuple[Float[Tensor, "B A classes"], Float[Tensor, "B A 4"]]:
-        """Logits (class 0 is background) and offsets of every default box, for images made by
-        :meth:`preprocess`."""
+        """Logits (class 0 is background) and offsets of every default box.
+
+        For images made by :meth:`preprocess`.
+        """
         size = self.spec.image_size
         if images.shape[1:] != (3, size, size):
             raise ValueError(
-                f"images: {self.spec.name} expects shape (B, 3, {size}, {size}), got {tuple(images.shape)}; "
-                "preprocess() makes it from pictures of any size"
+                f"images: {self.spec.name} expects shape (B, 3, {size}, {size}), got "
+                f"{tuple(images.shape)}; preprocess() makes it from pictures of any size"
             )
         maps = self.base(images)[: len(self.spec.maps)]
         for extra in self.extras:
@@ -98,9 +83,9 @@ class SSD(nn.Module):
                 f"{self.spec.name}: its maps are said to have {self.spec.maps} cells a side, "
                 f"but the network's have {sides}; write these into the spec, and their steps"
             )
-        answers = [fused_heads(x, *heads) for x, *heads in zip(maps, self.logits, self.offsets)]
-        logits = [flatten_head(of_logits, len(self.classes) + 1) for of_logits, _ in answers]
-        offsets = [flatten_head(of_offsets, 4) for _, of_offsets in answers]
+        classes = len(self.classes) + 1
+        logits = [flatten_head(head(x), classes) for head, x in zip(self.logits, maps)]
+        offsets = [flatten_head(head(x), 4) for head, x in zip(self.offsets, maps)]
         return torch.cat(logits, dim=1), torch.cat(offsets, dim=1)
 
     def normalize(
@@ -110,14 +95,13 @@ class SSD(nn.Module):
         return (images - self.mean * 255) / (self.std * 255)
 
     def preprocess(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> Float[Tensor, "B 3 S S"]:
-        """Pictures of any size to one batch: warped to S × S, whatever their shape, then
-        normalized."""
+        """Pictures of any size to one batch: warped to S × S, then normalized."""
         size, device = self.spec.image_size, self.mean.device
         for i, image in enumerate(images):
             if image.dtype != torch.uint8 or image.dim() != 3 or len(image) != 3:
                 raise ValueError(
-                    f"images[{i}]: expected uint8 of shape (3, H, W), got {image.dtype} of {tuple(image.shape)}; "
-                    "read_image() gives that"
+                    f"images[{i}]: expected uint8 of shape (3, H, W), got {image.dtype} of "
+                    f"{tuple(image.shape)}; read_image() gives that"
                 )
         warped = [
             resize(image.to(device, non_blocking=True)[None].float(), size, self.spec.antialias)
@@ -136,9 +120,9 @@ def resize(
 
 
 def initialize(module: nn.Module) -> None:
-    """Weights for training from nothing: He's before a norm, Xavier's elsewhere, as in the paper.
+    """Weights for training from nothing: He's before a norm, Xavier's elsewhere.
 
-    Caffe's Xavier counts inputs only, PyTorch's inputs and outputs.
+    As in the paper. Caffe's Xavier counts inputs only, PyTorch's inputs and outputs.
     """
     if isinstance(module, nn.Conv2d):
         if module.bias is None:

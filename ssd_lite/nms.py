@@ -1,4 +1,4 @@
-"""Chapter 8, first half. Non-maximum suppression (NMS): one box for one object."""
+"""Chapter 8, first part. Non-maximum suppression (NMS): one box for one object."""
 
 import torch
 import torchvision
@@ -11,7 +11,9 @@ from ssd_lite.boxes import iou
 def batched_nms(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """Mask of the boxes that survive greedy NMS, per image and per class. Paper: section 3.7.
+    """Mask of the boxes that survive greedy NMS, per image and per class.
+
+    Paper: section 3.7.
 
     Args:
         boxes: xyxy, each image's in descending order of score.
@@ -26,20 +28,18 @@ def batched_nms(
 def nms_parallel(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """:func:`batched_nms` for a GPU: greedy NMS as a fixed point, for all images and classes
-    together.
+    """:func:`batched_nms` for a GPU: a fixed point, for all images and classes together.
 
     A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule
     to every box at once, again and again: after n rounds the first n + 1 boxes are surely right,
     so it ends, and at the greedy answer.
     """
-    rivals = (iou(boxes, boxes) > iou_threshold) & (
-        labels[:, :, None] == labels[:, None, :]
-    )  # (B, K, K)
+    same_class = labels[:, :, None] == labels[:, None, :]  # (B, K, K)
+    rivals = (iou(boxes, boxes) > iou_threshold) & same_class
     rivals = rivals.triu(diagonal=1)  # row i may suppress column j only if it scores higher
     keep = labels > 0
     while True:
-        for _ in range(8):  # rounds between two looks: a look makes the host wait
+        for _ in range(8):  # check for convergence every 8 rounds: each check synchronizes
             before, keep = keep, (labels > 0) & ~(rivals & keep[:, :, None]).any(dim=1)
         if torch.equal(before, keep):
             return keep
@@ -48,22 +48,22 @@ def nms_parallel(
 def nms_sequential(
     boxes: Float[Tensor, "B K 4"], labels: Int[Tensor, "B K"], iou_threshold: float = 0.45
 ) -> Bool[Tensor, "B K"]:
-    """:func:`batched_nms` for a CPU: torchvision's sequential kernel, called once for each image.
+    """:func:`batched_nms` for a CPU: torchvision's sequential kernel, image by image.
 
     Its cost grows with the square of what a call is given, so images stay apart; one call
     serves all classes. Boxes of different classes are moved so far apart that they cannot
     overlap, in double precision, so that no IoU (of boxes within ±1e6) changes.
     """
-    # One wild box must not cost the others their precision, and NaN must stay where it is.
+    # 1. One wild box must not cost the others their precision, and NaN must stay where it is.
     lost = boxes.isnan().any(dim=-1, keepdim=True)  # (B, K, 1)
     boxes = torch.where(lost, 0, boxes.double()).clamp(-1e6, 1e6)
+    # 2. A place of its own for every class.
     spread = boxes.max() - boxes.min() + 1 if boxes.numel() else 0
     apart = boxes + (labels * spread)[:, :, None]  # (B, K, 4)
+    # 3. The kernel, on what is no padding: that comes last.
     order = -torch.arange(boxes.shape[1], dtype=torch.float64)  # for scores: they descend already
     keep = torch.zeros_like(labels, dtype=torch.bool)
-    for image, candidates in enumerate((labels > 0).sum(dim=1).tolist()):  # padding comes last
-        survivors = torchvision.ops.nms(
-            apart[image, :candidates], order[:candidates], iou_threshold
-        )
-        keep[image, survivors] = True
+    for image, count in enumerate((labels > 0).sum(dim=1).tolist()):
+        kept = torchvision.ops.nms(apart[image, :count], order[:count], iou_threshold)
+        keep[image, kept] = True
     return keep

@@ -45,27 +45,21 @@ class Recipe:
                 raise ValueError(
                     f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}"
                 )
-        for name in (
-            "steps",
-            "batch_size",
-            "learning_rate",
-            "clip_norm",
-            "evaluate_every",
-            "save_every",
-        ):
+        positive = ("steps", "batch_size", "learning_rate", "clip_norm")
+        for name in (*positive, "evaluate_every", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
         if not set(parse_augment(self.augment)) <= set(PARTS):
             raise ValueError(
-                f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got {self.augment!r}"
+                f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got "
+                f"{self.augment!r}"
             )
         if self.seed < 0:
             raise ValueError(f"seed: expected 0 or more, got {self.seed}")
 
 
-PAPER = Recipe(
-    steps=120_000, evaluate_every=5_000, save_every=1_000
-)  # VOC07+12, section 3.1 and the authors' code
+# VOC07+12. Paper: section 3.1, and the authors' code.
+PAPER = Recipe(steps=120_000, evaluate_every=5_000, save_every=1_000)
 LITE_RECIPE = Recipe(  # drawn scenes: minutes on two CPU cores
     steps=3_000,
     batch_size=16,
@@ -107,23 +101,22 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     warm = min(1, (step + 1) / recipe.warmup) if recipe.warmup else 1
     if recipe.schedule == "cosine":
         return recipe.learning_rate * warm * (1 + math.cos(math.pi * step / recipe.steps)) / 2
-    return (
-        recipe.learning_rate
-        * warm
-        * 0.1 ** sum(step >= m * recipe.steps for m in recipe.milestones)
-    )
+    passed = sum(step >= milestone * recipe.steps for milestone in recipe.milestones)
+    return recipe.learning_rate * warm * 0.1**passed
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD or AdamW. Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do."""
+    """SGD or AdamW.
+
+    Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do.
+    """
     weights = [p for p in model.parameters() if p.dim() > 1]
     others = [p for p in model.parameters() if p.dim() <= 1]
     groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay, "factor": 1},
-        {"params": others, "weight_decay": 0, "factor": 2 if recipe.optimizer == "sgd" else 1},
+        {"params": weights, "weight_decay": recipe.weight_decay, "lr_scale": 1},
+        {"params": others, "weight_decay": 0, "lr_scale": 2 if recipe.optimizer == "sgd" else 1},
     ]
+    rate = recipe.learning_rate
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True
-        )
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True)
+        return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=True)
+    return torch.optim.AdamW(groups, lr=rate, fused=True)

@@ -1,7 +1,7 @@
 """Chapter 11. The folder that a run leaves: log, checkpoints, record."""
 
-import argparse
 import csv
+import itertools
 import json
 import math
 import platform
@@ -13,8 +13,8 @@ from torch import Tensor
 
 from ssd_lite.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ssd_lite.distributed import describe_device
+from ssd_lite.evaluation import Evaluation
 from ssd_lite.loss import MultiBoxLoss
-from ssd_lite.metrics import Evaluation
 from ssd_lite.model import SSD
 from ssd_lite.recipe import Recipe, learning_rate, recipe_from
 
@@ -53,9 +53,8 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
     """The lines of a ``log.csv``, empty columns left out; none if there is no file."""
     if not Path(path).exists():
         return []
-    whole, _, _ = (
-        Path(path).read_text().rpartition("\n")
-    )  # what follows the last line's end has been torn by a kill
+    # What follows the last line's end has been torn by a kill.
+    whole, _, _ = Path(path).read_text().rpartition("\n")
     return [
         {name: float(value) for name, value in row.items() if value}
         for row in csv.DictReader(whole.splitlines())
@@ -65,7 +64,11 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
 def save_progress(
     run: Path, model: SSD, optimizer: torch.optim.Optimizer, recipe: Recipe, step: int, best: float
 ) -> None:
-    """Write ``last.safetensors``: all that a resumed run needs."""
+    """Write ``last.safetensors``: all that a resumed run needs.
+
+    The optimizer's state travels as plain tensors, because ``torch.save`` would pickle it, and a
+    pickle can run code when it is read.
+    """
     state = optimizer.state_dict()["state"]
     extra = {
         f"optimizer.{i}.{name}": x
@@ -73,21 +76,17 @@ def save_progress(
         for name, x in values.items()
         if x is not None
     }
-    save_checkpoint(
-        run / "last.safetensors",
-        model,
-        extra,
-        step=step,
-        best=best,
-        recipe=asdict(recipe),
-        torch=torch.__version__,
-    )
+    about = {"step": step, "best": best, "recipe": asdict(recipe), "torch": torch.__version__}
+    save_checkpoint(run / "last.safetensors", model, extra, **about)
 
 
 def resume(
     run: Path, model: SSD, optimizer: torch.optim.Optimizer, recipe: Recipe
 ) -> tuple[int, float]:
-    """Load ``last.safetensors``, if there is one, into model and optimizer. Returns its step and best mAP so far."""
+    """Load ``last.safetensors``, if there is one, into model and optimizer.
+
+    Returns its step and the best mAP so far.
+    """
     path = run / "last.safetensors"
     if not path.exists():
         return 0, -1.0
@@ -109,6 +108,8 @@ def resume(
                 f"{path}: was trained with {name} {theirs}, not {ours}; name another run folder"
             )
     model.load_state_dict(saved.state_dict())
+
+    # The optimizer's tensors, in the memory layout of the parameters that they belong to.
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state = {i: {} for i in range(len(parameters))}
     for key, x in extra.items():
@@ -124,43 +125,32 @@ def resume(
 def read_metrics(
     model: SSD, loss: MultiBoxLoss, grad_norm: Tensor, step: int, recipe: Recipe, run: Path
 ) -> dict[str, float]:
-    """A step's numbers for the log, read from the device. Raises ``FloatingPointError`` if one is not a number."""
-    largest = torch.stack(
-        [p.detach().abs().max() for p in model.parameters()]
-    ).max()  # as the step has left them
-    values = torch.stack(
-        [loss.total, loss.classification, loss.localization, grad_norm, largest]
-    ).tolist()
+    """A step's numbers for the log, read from the device.
+
+    Raises ``FloatingPointError`` if one of them is not finite.
+    """
+    # The weights are looked at as the step has left them: it may have broken them.
+    largest = torch.stack([p.detach().abs().max() for p in model.parameters()]).max()
+    parts = [loss.total, loss.classification, loss.localization, grad_norm, largest]
+    values = torch.stack(parts).tolist()  # synchronizes: all five in one copy
     row = dict(zip(("loss", "classification", "localization", "gradient_norm"), values))
     row = {"step": step, "learning_rate": learning_rate(step - 1, recipe), **row}
     if not all(map(math.isfinite, values)):
-        path = run / "last.safetensors"
-        saved = (
-            f"the last good checkpoint is {path}"
-            if path.exists()
-            else "no checkpoint had been saved yet"
-        )
+        saved = "no checkpoint had been saved yet"
+        if (path := run / "last.safetensors").exists():
+            saved = f"the last good checkpoint is {path}"
         raise FloatingPointError(
-            f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning rate, lengthen the "
+            f"step {step}: the loss or a weight is not finite any more ({row}). Lower the learning "
+            "rate, lengthen the "
             f"warm-up or clip the gradient, and look at the data; {saved}"
         )
     return row
 
 
-def new_run(args: argparse.Namespace) -> Path:
+def new_run(name: str) -> Path:
     """A folder that does not exist yet: runs/shapes-lite, runs/shapes-lite-2, ..."""
-    if args.out:
-        if (args.out / "last.safetensors").exists():
-            raise ValueError(
-                f"--out {args.out}: holds a run already; go on with --resume {args.out}, or name another"
-            )
-        return args.out
-    base = Path("runs") / f"{Path(args.data).name}-{args.model}"
-    number, run = 1, base
-    while run.exists():
-        number += 1
-        run = base.with_name(f"{base.name}-{number}")
-    return run
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(run for run in map(Path("runs").joinpath, names) if not run.exists())
 
 
 def newest_run() -> Path:
@@ -179,6 +169,8 @@ def make_record(
     """What a finished run is worth remembering by; pages plot and quote it."""
     log = read_log(run / "log.csv")
     config = json.loads((run / "config.json").read_text())
+    speeds = sorted(row["images_per_second"] for row in log)
+    on_gpu = device.type == "cuda"
     return {
         "device": describe_device(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -186,10 +178,8 @@ def make_record(
         "parameters": sum(p.numel() for p in model.parameters()),
         "config": {name: config[name] for name in ("data", "model", "recipe")},
         "seconds": round(seconds, 1),
-        "images_per_second": sorted(row["images_per_second"] for row in log)[len(log) // 2],
-        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device)
-        if device.type == "cuda"
-        else None,
+        "images_per_second": speeds[len(speeds) // 2],
+        "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else None,
         "curve": [{"step": row["step"], "map50": row["map50"]} for row in log if "map50" in row],
         "test_images": evaluation.images,
         "test_objects": evaluation.objects,

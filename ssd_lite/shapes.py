@@ -44,10 +44,11 @@ OUTLINES = {
 
 
 class Shapes(Dataset):
-    """Drawn scenes, endless and always the same: scene ``i`` of a seed depends on ``(seed, i)`` alone.
+    """Drawn scenes, endless and always the same.
 
-    Each has 0 to 6 objects of five classes, turned and stretched, from 5 % to 90 % of the image, on textured or shaded
-    ground, with noise, some partly hidden by a later one. A box is that of the whole object, also of its hidden part.
+    Scene ``i`` of a seed depends on ``(seed, i)`` alone. Each has 0 to 6 objects of five classes,
+    turned and stretched, from 5 % to 90 % of the image, on textured or shaded ground, with noise,
+    some partly hidden by a later one. A box is that of the whole object, also of its hidden part.
 
     Args:
         count: how many scenes ``len`` speaks of; the scenes themselves do not depend on it.
@@ -135,16 +136,15 @@ def _place(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
     turn = np.array([(math.cos(angle), -math.sin(angle)), (math.sin(angle), math.cos(angle))])
     corners = (outline * (stretch, 1 / stretch)) @ turn.T
     corners -= (corners.min(axis=0) + corners.max(axis=0)) / 2
-    longer = 0.05 + 0.85 * rng.beta(
-        1.8, 1.8
-    )  # the box's longer side; what does not fit is drawn anew
+    # The box's longer side; what does not fit is drawn anew.
+    longer = 0.05 + 0.85 * rng.beta(1.8, 1.8)
     corners *= longer / np.ptp(corners, axis=0).max()
     reach = np.ptp(corners, axis=0) / 2
     return corners + rng.uniform(reach, 1 - reach)
 
 
 def _hides(box: np.ndarray, others: list[np.ndarray]) -> bool:
-    """Whether a new box would cover more than 30 % of another, or lie more than 30 % on one that is larger."""
+    """Whether a new box would hide another, or be hidden, by more than 30 %."""
     for other in others:
         side = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
         shared = side.clip(min=0).prod()

@@ -1,12 +1,12 @@
-"""Chapter 2, first half. The specification of an SSD: all that distinguishes one from another, as data."""
+"""Chapter 2, first half. The specification of an SSD: what tells one from another, as data."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 
 class ExtraLayer(NamedTuple):
-    """One added level: a 1 × 1 convolution to ``squeezed`` channels, then a larger one to
-    ``channels``."""
+    """One added level: a 1 × 1 convolution to ``squeezed`` channels, then a larger one."""
 
     squeezed: int
     channels: int
@@ -17,13 +17,12 @@ class ExtraLayer(NamedTuple):
 
 @dataclass(frozen=True)
 class SSDSpec:
-    """All that distinguishes one SSD from another. Sizes and steps are in pixels of the
-    network's input.
+    """All that distinguishes one SSD from another.
 
-    Level k has ``maps[k]`` × ``maps[k]`` cells. Each cell has a square default box of side
-    ``sizes[k]``, another of side √(sizes[k] · sizes[k+1]), and for each ratio r in
-    ``ratios[k]`` a wide box (r : 1) and a tall one (1 : r). ``sizes`` therefore has one entry
-    more than ``maps``.
+    Sizes and steps are in pixels of the network's input. Level k has ``maps[k]`` × ``maps[k]``
+    cells. Each cell has a square default box of side ``sizes[k]``, another of side √(sizes[k] ·
+    sizes[k+1]), and for each ratio r in ``ratios[k]`` a wide box (r : 1) and a tall one (1 : r).
+    ``sizes`` therefore has one entry more than ``maps``.
     """
 
     name: str
@@ -37,11 +36,7 @@ class SSDSpec:
     extra_square: bool = True  # the box of side √(sizes[k] · sizes[k+1])
     # What follows belongs to later chapters.
     variances: tuple[float, float] = (0.1, 0.2)  # units of the offsets: of the center, of the size
-    mean: tuple[float, float, float] = (
-        123 / 255,
-        117 / 255,
-        104 / 255,
-    )  # red, green, blue, in [0, 1]
+    mean: tuple[float, float, float] = (123 / 255, 117 / 255, 104 / 255)  # RGB, in [0, 1]
     std: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)
     antialias: bool = False  # when a larger picture is shrunk to image_size
     # torchvision's departures from the reference.
@@ -53,13 +48,13 @@ class SSDSpec:
         levels = len(self.maps)
         if not (len(self.steps) == len(self.ratios) == levels and len(self.sizes) == levels + 1):
             raise ValueError(
-                f"SSDSpec {self.name!r}: {levels} maps need {levels} steps, {levels} tuples of ratios and {levels + 1} "
-                f"sizes; got {len(self.steps)}, {len(self.ratios)} and {len(self.sizes)}"
+                f"SSDSpec {self.name!r}: {levels} maps need {levels} steps, {levels} tuples of "
+                f"ratios and {levels + 1} sizes; got {len(self.steps)}, {len(self.ratios)} and "
+                f"{len(self.sizes)}"
             )
-        if not all(
-            v > 0
-            for v in (self.image_size, *self.maps, *self.steps, *self.sizes, *sum(self.ratios, ()))
-        ):
+        ratios = itertools.chain(*self.ratios)
+        numbers = (self.image_size, *self.maps, *self.steps, *self.sizes, *ratios)
+        if not all(number > 0 for number in numbers):
             raise ValueError(
                 f"SSDSpec {self.name!r}: image_size, maps, steps, sizes and ratios must be above 0"
             )

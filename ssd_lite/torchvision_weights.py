@@ -1,4 +1,4 @@
-"""Chapter 7. Weights from torchvision: its SSD300 as ours and back, and VGG16 as trained on ImageNet."""
+"""Chapter 7. Weights from torchvision: its SSD300 as ours and back, and VGG16's."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     return state
 
 
-# --- torchvision ----------------------------------------------------------------------------------------------------
+# --- torchvision ----------------------------------------------------------------------------------
+# ------------------
 
 TORCHVISION_NAMES = (  # theirs, ours; {} is a layer's number
     ("backbone.scale_weight", "base.norm.weight"),
@@ -44,7 +45,10 @@ TORCHVISION_NAMES = (  # theirs, ours; {} is a layer's number
 
 
 def _convert_key(name: str, backwards: bool = False) -> str:
-    """torchvision's name of a weight of SSD300 to ours, or back. Raises ``KeyError`` for a name that is neither's."""
+    """torchvision's name of a weight of SSD300 to ours, or back.
+
+    Raises ``KeyError`` for a name that is neither's.
+    """
     for theirs, ours in TORCHVISION_NAMES:
         old, new = (ours, theirs) if backwards else (theirs, ours)
         found = re.fullmatch(re.escape(old).replace(r"\{\}", r"(\d+)") + r"(\..+)?", name)
@@ -57,7 +61,7 @@ def _convert_key(name: str, backwards: bool = False) -> str:
 
 
 def from_torchvision(state_dict: Mapping[str, Tensor], classes: list[str] | None = None) -> SSD:
-    """Our SSD300 with the weights of torchvision's ``ssd300_vgg16``; it gives torchvision's own detections.
+    """Our SSD300 with torchvision's weights; it gives torchvision's own detections.
 
     Args:
         state_dict: of ``torchvision.models.detection.ssd300_vgg16``.
@@ -67,7 +71,8 @@ def from_torchvision(state_dict: Mapping[str, Tensor], classes: list[str] | None
         weights = {_convert_key(name): x for name, x in state_dict.items()}
     except KeyError as error:
         raise ValueError(
-            f"state_dict: {error} has no place in torchvision's ssd300_vgg16; is it another model's?"
+            f"state_dict: {error} has no place in torchvision's ssd300_vgg16; is it another "
+            "model's?"
         ) from None
     outputs = (
         weights.get("logits.0.bias", torch.zeros(0)).numel() // SSD300_TORCHVISION.boxes_per_cell[0]
@@ -90,13 +95,15 @@ def to_torchvision(model: SSD) -> dict[str, Tensor]:
 
 
 def load_vgg16_features(model: SSD, state_dict: Mapping[str, Tensor] | None = None) -> None:
-    """Start the base from VGG16's convolutions as trained on ImageNet, downloaded at need: the paper's starting point.
+    """Start the base from VGG16's convolutions as trained on ImageNet.
 
-    fc6 and fc7 keep their random weights: torchvision's file has none of the right shape.
+    The paper's starting point; downloaded at need. fc6 and fc7 keep their random weights:
+    torchvision's file has none of the right shape.
     """
     if model.spec.base != "vgg16":
         raise ValueError(
-            f"model: {model.spec.name} has no VGG16 base to load weights into; train it from random ones"
+            f"model: {model.spec.name} has no VGG16 base to load weights into; train it from "
+            "random ones"
         )
     if state_dict is None:
         from torchvision.models import VGG16_Weights

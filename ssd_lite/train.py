@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_in_chunks, mirror_batch, parse_augment
+from ssd_lite import fast
+from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch, parse_augment
 from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.data import Batch, Resized, batches, collate
 from ssd_lite.distributed import (
@@ -24,12 +25,12 @@ from ssd_lite.distributed import (
     world_size,
 )
 from ssd_lite.encoding import encode
-from ssd_lite.fast.winograd import arithmetic
+from ssd_lite.evaluation import Evaluation, evaluate_model
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import match
-from ssd_lite.metrics import Evaluation, evaluate_model
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
+from ssd_lite.precision import autocast
 from ssd_lite.recipe import Recipe, learning_rate, make_optimizer
 from ssd_lite.runs import Log, read_metrics, resume, save_progress
 
@@ -38,29 +39,34 @@ def training_loss(
     network: nn.Module,
     model: SSD,
     batch: Batch,
-    uniforms: Float[Tensor, "B noise"],
+    uniforms: Float[Tensor, "B uniforms"],
     recipe: Recipe,
+    augment: Callable = augment_batch,
     matcher: Callable = match,
+    multibox: Callable[..., MultiBoxLoss] = multibox_loss,
 ) -> MultiBoxLoss:
     """One batch through all the pieces: augment, network, match, encode, loss with mining.
 
     ``network`` is ``model``, or ``model`` compiled or spread over processes.
     """
+    # 1. Other pictures than last time.
     images, boxes, labels = batch
     parts = parse_augment(recipe.augment)
     if parts == ("mirror",):  # nothing to warp
         images, boxes, labels = mirror_batch(images, boxes, labels, uniforms)
     elif parts:
-        ground, size = model.mean * 255, model.spec.image_size
-        images, boxes, labels = augment_in_chunks(
-            images, boxes, labels, uniforms, ground, size, parts
-        )
+        mean, size = model.mean * 255, model.spec.image_size
+        images, boxes, labels = augment(images, boxes, labels, uniforms, mean, size, parts)
+
+    # 2. What the network says.
     images = model.normalize(images).contiguous(memory_format=torch.channels_last)
-    with arithmetic(images.device, recipe.precision):
+    with autocast(images.device, recipe.precision):
         logits, offsets = network(images)
+
+    # 3. What it should have said, and how far it is from that.
     target_labels, target_boxes = matcher(model.default_boxes, boxes, labels, recipe.threshold)
     target_offsets = encode(target_boxes, model.default_boxes, model.spec.variances)
-    return multibox_loss(
+    return multibox(
         logits,
         offsets,
         target_labels,
@@ -70,12 +76,22 @@ def training_loss(
     )
 
 
+# The same loss, sooner: appendix F.
+faster_loss = partial(
+    training_loss,
+    augment=fast.augment_batch,
+    matcher=fast.match,
+    multibox=fast.multibox_loss,
+)
+
+
 def loader(
     data: Dataset, recipe: Recipe, start: int, workers: int, classes: int | None = None
 ) -> Iterator[Batch]:
-    """This process's share of every batch from step ``start`` on: every ``world_size``-th sample.
+    """This process's share of every batch from step ``start`` on.
 
-    With ``classes``, the number that the network knows, labels beyond it are refused.
+    That is every ``world_size``-th sample. With ``classes``, the number that the network knows,
+    labels beyond it are refused.
     """
     if recipe.batch_size % world_size():
         raise ValueError(
@@ -95,14 +111,15 @@ def loader(
     )
 
 
-def uniforms_of_step(step: int, recipe: Recipe) -> Float[Tensor, "B noise"]:
-    """This process's share of a step's random numbers, a function of the seed and the step alone."""
-    generator = torch.Generator().manual_seed(
-        int(np.random.default_rng([recipe.seed, step]).integers(2**62))
-    )
-    return torch.rand(recipe.batch_size, UNIFORMS_PER_IMAGE, generator=generator)[
-        rank() :: world_size()
-    ]
+def uniforms_of_step(step: int, recipe: Recipe) -> Float[Tensor, "B uniforms"]:
+    """This process's share of a step's random numbers.
+
+    A function of the seed and the step alone.
+    """
+    seed = int(np.random.default_rng([recipe.seed, step]).integers(2**62))
+    generator = torch.Generator().manual_seed(seed)
+    uniforms = torch.rand(recipe.batch_size, UNIFORMS_PER_IMAGE, generator=generator)
+    return uniforms[rank() :: world_size()]
 
 
 def train_step(
@@ -114,14 +131,15 @@ def train_step(
     recipe: Recipe,
     loss_fn: Callable[..., MultiBoxLoss] = training_loss,
 ) -> tuple[MultiBoxLoss, Float[Tensor, ""]]:
-    """One step of training: its loss and the gradient's length, on the device, without waiting."""
+    """One step of training: its loss and the gradient's norm.
+
+    Both stay on the device: nothing synchronizes.
+    """
     for group in optimizer.param_groups:
-        group["lr"] = group["factor"] * learning_rate(step, recipe)
+        group["lr"] = group["lr_scale"] * learning_rate(step, recipe)
     uniforms = uniforms_of_step(step, recipe)
     if batch.images.is_cuda:
-        uniforms = (
-            uniforms.pin_memory()
-        )  # as the batch is: from other memory, sending it may make the host wait
+        uniforms = uniforms.pin_memory()  # like the batch, so that the copy is asynchronous
     uniforms = uniforms.to(batch.images.device, non_blocking=True)
     loss = loss_fn(network, model, batch, uniforms, recipe)
     optimizer.zero_grad(set_to_none=True)
@@ -141,11 +159,12 @@ def fit(
     workers: int = 0,
     on_evaluation: Callable[[int, Evaluation], None] | None = None,
     on_step: Callable[[int, SSD], None] | None = None,
-    loss_fn: Callable[..., MultiBoxLoss] = training_loss,
+    loss_fn: Callable[..., MultiBoxLoss] = faster_loss,
 ) -> Evaluation | None:
-    """Train ``model`` and leave ``log.csv``, ``last.safetensors`` and ``best.safetensors`` in the folder ``run``.
+    """Train ``model``; leave log and checkpoints in the folder ``run``.
 
-    Where the folder already holds a last checkpoint, training goes on from it, to the very weights that it would have
+    These are ``log.csv``, ``last.safetensors`` and ``best.safetensors``. Where the folder already
+    holds a last checkpoint, training goes on from it, to the very weights that it would have
     reached uninterrupted: order, augmentation and learning rate depend on the step alone.
 
     Args:
@@ -155,11 +174,12 @@ def fit(
         recipe: how.
         run: folder for the results.
         device: by default the best there is.
-        workers: processes that read pictures; with 0 this one reads them, and keeps them in memory once read.
+        workers: processes that read pictures; with 0 this one reads them, and keeps them in
+            memory once read.
         on_evaluation: called with the step and the result of each evaluation.
-        watch: called with the step and the model before the first step and after each, as
-            :class:`book.replay.Replay` is.
-        objective: what a step makes smaller, called as :func:`training_loss` is; experiments put their own here.
+        on_step: called with the step and the model before the first step and after each.
+        loss_fn: what a step makes smaller, called as :func:`training_loss` is; experiments put
+            their own here.
 
     Returns:
         The last evaluation, of process 0; None in the others.
@@ -167,64 +187,64 @@ def fit(
     Raises:
         FloatingPointError: the loss is NaN or infinite; the last good checkpoint stays.
     """
+    # 1. Where to train, and what an interrupted run has left.
     run, device = Path(run), choose_device(device)
     join_processes(device)
+    is_main = rank() == 0  # one process writes, speaks and evaluates
     model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, recipe)
     step, best = resume(run, model, optimizer, recipe)
     network = torch.compile(model) if recipe.compile else model
     if world_size() > 1:
         network = nn.parallel.DistributedDataParallel(network)
+    network = fast.accelerate(network)  # the same answers, sooner: appendix F
     train_data = Resized(train_data, model.spec.image_size, model.spec.antialias, keep=workers == 0)
 
-    is_main = rank() == 0  # one process writes, speaks and evaluates
+    # 2. What to tell whom.
     log = Log(run / "log.csv", step) if is_main else None
-    evaluation, looked_at, clock = None, step, time.monotonic()
-    model.train()
     on_step = on_step if is_main and on_step else lambda step, model: None
-    on_step(step, model)
-    with tqdm(
+    evaluation = None
+    last_look, clock = step, time.monotonic()
+    progress = tqdm(
         total=recipe.steps, initial=step, unit="step", disable=not is_main, dynamic_ncols=True
-    ) as progress:
+    )
+
+    # 3. Step by step.
+    model.train()
+    on_step(step, model)
+    with progress:
         for batch in loader(train_data, recipe, step, workers, len(model.classes)):
-            loss, grad_norm = train_step(
-                network, model, optimizer, batch.to(device), step, recipe, loss_fn
-            )
+            batch = batch.to(device)
+            loss, grad_norm = train_step(network, model, optimizer, batch, step, recipe, loss_fn)
             step += 1
             on_step(step, model)
             progress.update()
-            evaluating, saving = (
-                step % n == 0 or step == recipe.steps
-                for n in (recipe.evaluate_every, recipe.save_every)
-            )
+
+            # 4. Now and then, a look at the numbers: it synchronizes.
+            last = step == recipe.steps
+            evaluating = last or step % recipe.evaluate_every == 0
+            saving = last or step % recipe.save_every == 0
             if not (evaluating or saving or step % 20 == 0):
-                continue  # looking at numbers makes the host wait for the device: not at every step
+                continue
             row = read_metrics(model, loss, grad_norm, step, recipe, run)
             if not is_main:
                 continue
-            row["images_per_second"] = (
-                (step - looked_at) * recipe.batch_size / (time.monotonic() - clock)
-            )
-            progress.set_postfix(
-                {name: f"{row[name]:.2f}" for name in ("classification", "localization")}
-            )
+            pictures = (step - last_look) * recipe.batch_size
+            row["images_per_second"] = pictures / (time.monotonic() - clock)
+            shown = ("classification", "localization")
+            progress.set_postfix({name: f"{row[name]:.2f}" for name in shown})
             if evaluating:
                 evaluation = evaluate_model(model, test_data)
                 row["map50"] = evaluation.map50
                 progress.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
                 if evaluation.map50 > best:
                     best = evaluation.map50
-                    save_checkpoint(
-                        run / "best.safetensors",
-                        model,
-                        step=step,
-                        map50=best,
-                        recipe=asdict(recipe),
-                    )
+                    about = {"step": step, "map50": best, "recipe": asdict(recipe)}
+                    save_checkpoint(run / "best.safetensors", model, **about)
                 if on_evaluation:
                     on_evaluation(step, evaluation)
             log.add(row)
             if saving:
                 save_progress(run, model, optimizer, recipe, step, best)
-            looked_at, clock = step, time.monotonic()
+            last_look, clock = step, time.monotonic()
     return evaluation

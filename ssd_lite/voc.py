@@ -1,17 +1,10 @@
 """Chapter 9. Photographs in PASCAL VOC's layout: any folder, VOC itself, and BCCD."""
 
-import hashlib
-import io
 import math
 import re
-import shutil
-import urllib.request
 import warnings
 import xml.etree.ElementTree as ElementTree
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
-from http.client import HTTPException
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +15,7 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from ssd_lite.data import UNREADABLE, Sample, read_image
+from ssd_lite.downloads import download_bccd
 
 VOC_CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -39,12 +33,10 @@ VOC_CLASSES = (
     ),
 )
 BCCD_CLASSES = ("RBC", "WBC", "Platelets")
-BCCD_URL = "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"
-BCCD_SHA256 = "e83ea26203ae41a514a6957d95b09a3d89fcf9068ba7433d600a573628e1329a"
 
 
 class Annotation(NamedTuple):
-    """One VOC annotation file: boxes in pixels as written, class names, and VOC's "difficult" marks."""
+    """One VOC annotation file, as written: boxes in pixels, class names, "difficult" marks."""
 
     boxes: Float[np.ndarray, "G 4"]
     names: list[str]
@@ -52,7 +44,10 @@ class Annotation(NamedTuple):
 
 
 def read_annotation(path: Path) -> Annotation:
-    """Read a VOC annotation. Raises ``ValueError`` that names the file and says what is wrong with it."""
+    """Read a VOC annotation.
+
+    Raises ``ValueError`` that names the file and says what is wrong with it.
+    """
     try:
         text = path.read_bytes()
     except FileNotFoundError:
@@ -84,35 +79,42 @@ def read_annotation(path: Path) -> Annotation:
             difficult.append(int(item.findtext("difficult", "0")) == 1)
         except (AttributeError, TypeError, ValueError):
             raise ValueError(
-                f"{path}: object {number} lacks a name or a bndbox with the numbers xmin, ymin, xmax and ymax"
+                f"{path}: object {number} lacks a name or a bndbox with the numbers xmin, ymin, "
+                "xmax and ymax"
             ) from None
         x0, y0, x1, y1 = boxes[-1]
         if not all(map(math.isfinite, boxes[-1])):
             raise ValueError(
-                f"{path}: object {number} has the box {boxes[-1]}; its corners must be finite numbers"
+                f"{path}: object {number} has the box {boxes[-1]}; its corners must be finite "
+                "numbers"
             )
         if x1 < x0 or y1 < y0:
             raise ValueError(
-                f"{path}: object {number} has the box {boxes[-1]}, corners reversed; swap min and max"
+                f"{path}: object {number} has the box {boxes[-1]}, corners reversed; swap min and "
+                "max"
             )
     return Annotation(np.array(boxes).reshape(-1, 4), names, difficult)
 
 
 class VOCFolder(Dataset):
-    """A folder in PASCAL VOC's layout: ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/<image_set>.txt``.
+    """A folder in PASCAL VOC's layout.
 
-    All annotations and picture headers are read at once, so that a broken file shows before training, not during it.
-    Boxes without area are dropped with a warning that names their files. Coordinates are taken as they are written, as
-    the paper's code does.
+    That is ``JPEGImages``, ``Annotations`` and ``ImageSets/Main/<image_set>.txt``. All annotations
+    and picture headers are read at once, so that a broken file shows before training, not during
+    it. Boxes without area are dropped with a warning that names their files. Coordinates are taken
+    as they are written, as the paper's code does.
 
     Args:
         root: the folder.
         image_set: which list of names to use, "trainval" for example.
-        classes: names of the classes; label i + 1 means ``classes[i]``. By default all that occur, sorted.
-        difficult: keep objects marked so. The paper trains on them; evaluation ignores them in any case.
+        classes: names of the classes; label i + 1 means ``classes[i]``. By default all that occur,
+            sorted.
+        difficult: keep objects marked so. The paper trains on them; evaluation ignores them in any
+            case.
 
     Raises:
-        ValueError: a missing or broken file, an unknown class, a box outside its picture; the message names the file.
+        ValueError: a missing or broken file, an unknown class, a box outside its picture; the
+            message names the file.
     """
 
     def __init__(
@@ -126,7 +128,8 @@ class VOCFolder(Dataset):
         names_file = self.root / "ImageSets" / "Main" / f"{image_set}.txt"
         if not names_file.is_file():
             raise ValueError(
-                f"{names_file}: no such file; a folder in VOC layout has JPEGImages/, Annotations/ and ImageSets/Main/ "
+                f"{names_file}: no such file; a folder in VOC layout has JPEGImages/, Annotations/ "
+                "and ImageSets/Main/ "
                 "with one name a line"
             )
         names = [line.split()[0] for line in names_file.read_text().splitlines() if line.strip()]
@@ -158,7 +161,8 @@ class VOCFolder(Dataset):
         unknown = sorted(set(annotation.names) - set(self.classes))
         if unknown:
             raise ValueError(
-                f"{self.root / 'Annotations' / name}.xml: unknown class {unknown[0]!r}; the classes are "
+                f"{self.root / 'Annotations' / name}.xml: unknown class {unknown[0]!r}; the "
+                "classes are "
                 f"{', '.join(self.classes)}"
             )
         try:
@@ -180,8 +184,10 @@ class VOCFolder(Dataset):
         ):  # VOC counts pixels from 1, so that a box may end on the width itself
             if box.min() < 0 or (box > limits + 1).any():
                 raise ValueError(
-                    f"{self.root / 'Annotations' / name}.xml: the box {box.tolist()} reaches outside the picture of "
-                    f"{width} × {height} pixels; mend the box, or the picture is not the annotated one"
+                    f"{self.root / 'Annotations' / name}.xml: the box {box.tolist()} reaches "
+                    "outside the picture of "
+                    f"{width} × {height} pixels; mend the box, or the picture is not the annotated "
+                    "one"
                 )
         boxes = np.minimum(annotation.boxes, limits)
         return (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
@@ -209,7 +215,7 @@ def pascal_voc(
     download: bool = False,
     difficult: bool = True,
 ):
-    """PASCAL VOC through :class:`torchvision.datasets.VOCDetection`, which can also download it (both years: 3 GB)."""
+    """PASCAL VOC through torchvision, which can also download it (both years: 3 GB)."""
     from torchvision.datasets import VOCDetection
 
     try:
@@ -220,49 +226,13 @@ def pascal_voc(
 
 
 def bccd(root: str | Path, image_set: str, download: bool = True) -> VOCFolder:
-    """BCCD, 364 photographs of blood cells (MIT license), downloaded at need (9 MB), the download verified."""
+    """BCCD, 364 photographs of blood cells (MIT license), 9 MB, downloaded at need.
+
+    The download is verified.
+    """
     root = Path(root)
     if not (root / "ImageSets").is_dir():
         if not download:
             raise ValueError(f"{root}: no BCCD here; allow the download, or put the data set there")
         download_bccd(root)
     return VOCFolder(root, image_set, BCCD_CLASSES)
-
-
-def download_bccd(root: Path, fetch: Callable[[str], bytes] | None = None) -> None:
-    """Download BCCD into ``root``, which appears only once its content is verified."""
-    try:
-        archive = zipfile.ZipFile(
-            io.BytesIO(fetch(BCCD_URL) if fetch else urllib.request.urlopen(BCCD_URL).read())
-        )
-        contents = {
-            entry.filename: archive.read(entry)
-            for entry in archive.infolist()
-            if not entry.is_dir()
-        }
-    except (OSError, HTTPException, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{BCCD_URL}: cannot be downloaded ({error}); try again, or put BCCD into {root}"
-        ) from None
-    partial = root.with_name(root.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name, content in contents.items():
-        parts = Path(name).parts
-        if "BCCD" in parts and ".." not in parts:
-            target = partial.joinpath(*parts[parts.index("BCCD") + 1 :])
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-    found = content_sha256(partial)
-    if found != BCCD_SHA256:
-        raise ValueError(
-            f"{partial}: content is not BCCD's as published (sha256 {found}, expected {BCCD_SHA256})"
-        )
-    partial.rename(root)
-
-
-def content_sha256(root: Path) -> str:
-    """One fingerprint of all pictures and annotations below a folder, names included."""
-    digest = hashlib.sha256()
-    for path in sorted([*root.glob("Annotations/*.xml"), *root.glob("JPEGImages/*.jpg")]):
-        digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

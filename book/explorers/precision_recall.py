@@ -11,7 +11,8 @@ from book.explorers.explorer import Explorer, data_uri
 from ssd_lite import metrics
 from ssd_lite.boxes import iou
 from ssd_lite.detection import Detections
-from ssd_lite.metrics import GroundTruth, check_evaluation, match_voc, of_class
+from ssd_lite.evaluation import check_evaluation, of_class
+from ssd_lite.metrics import GroundTruth, match_voc
 
 
 class PrecisionRecallExplorer(Explorer):

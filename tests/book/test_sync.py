@@ -21,9 +21,16 @@ CHAPTER = {
     "bases": "07",
     "model": "07",
     "nms": "08",
+    "postprocessing": "08",
     "detection": "08",
+    "photometric": "09",
     "augment": "09",
     "metrics": "10",
+    "evaluation": "10",
+    "fast/augment": "f",
+    "fast/loss": "f",
+    "fast/matching": "f",
+    "fast/postprocess": "f",
     "fast/winograd": "f",
 }
 

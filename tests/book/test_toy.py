@@ -9,13 +9,15 @@ import torch
 
 from book.toy import toy
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.detection import Detections, postprocess
+from ssd_lite.detection import Detections
 from ssd_lite.encoding import decode, encode
+from ssd_lite.evaluation import evaluate
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import assign, match
-from ssd_lite.metrics import GroundTruth, evaluate
+from ssd_lite.metrics import GroundTruth
 from ssd_lite.mining import all_negatives, hard_negatives
 from ssd_lite.nms import batched_nms
+from ssd_lite.postprocessing import postprocess
 
 HOUSE, CAR = 0, 1
 TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT, SQUARE, WIDE, TALL, WHOLE = range(8)

@@ -5,7 +5,6 @@ import colorsys
 import pytest
 import torch
 
-from ssd_lite import augment
 from ssd_lite.augment import (
     CROP_UNIFORMS,
     MIN_OVERLAPS,
@@ -13,18 +12,16 @@ from ssd_lite.augment import (
     TRIALS,
     UNIFORMS_PER_IMAGE,
     augment_batch,
-    augment_in_chunks,
     boxes_in_window,
     compose_windows,
     crop,
-    distort,
     expand,
     mirror_batch,
     parse_augment,
     sample_windows,
-    shift_color,
 )
 from ssd_lite.boxes import iou, paired_iou
+from ssd_lite.photometric import distort, shift_color
 from tests.helpers import oracles
 
 SIZE = 96
@@ -85,24 +82,6 @@ def test_an_image_is_augmented_as_if_it_were_alone():
         alone = augment_batch(*(x[i : i + 1] for x in inputs), uniforms[i : i + 1], MEAN, SIZE)
         for a, b in zip(alone, together):
             torch.testing.assert_close(a[0], b[i], rtol=1e-4, atol=1e-3)  # of gray levels
-
-
-@pytest.mark.parametrize("images_at_once", [1, 3, 8, 100])
-def test_by_parts_or_at_once_the_result_is_the_same(images_at_once, monkeypatch):
-    inputs, uniforms = scenes(8), random(8, UNIFORMS_PER_IMAGE)
-    monkeypatch.setattr(augment, "CHUNK_ELEMENTS", images_at_once * inputs[0][0].numel())
-    by_parts = augment_in_chunks(inputs[0].byte(), *inputs[1:], uniforms, MEAN, SIZE, PARTS)
-    at_once = augment_batch(inputs[0].byte().float(), *inputs[1:], uniforms, MEAN, SIZE)
-    for a, b in zip(by_parts, at_once, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)  # of gray levels
-
-
-def test_a_batch_of_no_images_by_parts():
-    inputs, uniforms = scenes(1), random(1, UNIFORMS_PER_IMAGE)
-    images, boxes, labels = augment_in_chunks(
-        inputs[0][:0].byte(), *(x[:0] for x in inputs[1:]), uniforms[:0], MEAN, SIZE
-    )
-    assert (len(images), len(boxes), len(labels)) == (0, 0, 0)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -12,7 +12,8 @@ from book.replay import read_replay
 from ssd_lite import checkpoint, datasets, detect, draw, load_model, read_image
 from ssd_lite import cli as command_line
 from ssd_lite.checkpoint import save_checkpoint
-from ssd_lite.cli import choose_recipe, choose_spec, main, make_parser
+from ssd_lite.cli import main, make_parser
+from ssd_lite.commands import choose_recipe, choose_spec
 from ssd_lite.model import SSD
 from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
 from ssd_lite.runs import read_log

@@ -12,16 +12,9 @@ from PIL import Image
 
 from ssd_lite import shapes, voc
 from ssd_lite.data import Resized, Sample, batches, collate, read_image
+from ssd_lite.downloads import BCCD_SHA256, content_sha256, download_bccd
 from ssd_lite.shapes import Shapes
-from ssd_lite.voc import (
-    BCCD_SHA256,
-    VOC_CLASSES,
-    VOCFolder,
-    bccd,
-    content_sha256,
-    download_bccd,
-    pascal_voc,
-)
+from ssd_lite.voc import VOC_CLASSES, VOCFolder, bccd, pascal_voc
 from tests.helpers.scenes import annotation, plain, write_folder
 
 GOOD = ("cell", (10, 5, 30, 25))

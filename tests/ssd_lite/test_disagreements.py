@@ -26,17 +26,18 @@ from torchvision.models.detection.ssd import SSDFeatureExtractorVGG, _vgg_extrac
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image
 
-from ssd_lite.augment import CROP_UNIFORMS, boxes_in_window, crop, distort
+from ssd_lite.augment import CROP_UNIFORMS, boxes_in_window, crop
 from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.data import collate
 from ssd_lite.default_boxes import make_default_boxes, sizes_by_rule
-from ssd_lite.detection import postprocess
 from ssd_lite.encoding import encode
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import assign, bipartite
 from ssd_lite.mining import all_negatives, hard_negatives
 from ssd_lite.model import SSD, initialize
+from ssd_lite.photometric import distort
+from ssd_lite.postprocessing import postprocess
 from ssd_lite.recipe import LITE_RECIPE, PAPER, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import (

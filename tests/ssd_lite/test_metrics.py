@@ -10,20 +10,16 @@ import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from ssd_lite import metrics
 from ssd_lite.data import Sample
 from ssd_lite.detection import Detections, detect
-from ssd_lite.metrics import (
-    GroundTruth,
-    average_precision,
+from ssd_lite.evaluation import (
     check_evaluation,
     coco_metrics,
     evaluate,
     evaluate_model,
-    match_coco,
-    match_voc,
-    precision_recall,
+    ground_truth,
 )
+from ssd_lite.metrics import GroundTruth, average_precision, match_coco, match_voc, precision_recall
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE
 from tests.helpers import oracles
@@ -388,7 +384,7 @@ class Noise(torch.utils.data.Dataset):
 
 
 def test_a_samples_objects_are_in_pixels_and_the_difficult_ones_ignored():
-    real = metrics.ground_truth(Noise()[0])
+    real = ground_truth(Noise()[0])
     torch.testing.assert_close(real.boxes, torch.tensor([[10.0, 10, 50, 35], [40, 20, 90, 45]]))
     assert real.labels.tolist() == [1, 2]
     assert real.ignored.tolist() == [False, True]
@@ -399,17 +395,15 @@ def test_measure_is_detect_and_evaluate_whatever_the_batch_size(batch_size):
     torch.manual_seed(0)
     model, data = SSD(LITE, ["disc", "square"]), Noise()
     found = [detect(model, [data[i].image])[0] for i in range(len(data))]
-    expected = evaluate(
-        found, [metrics.ground_truth(data[i]) for i in range(len(data))], model.classes
-    )
+    expected = evaluate(found, [ground_truth(data[i]) for i in range(len(data))], model.classes)
     measured = evaluate_model(model, data, batch_size)
     assert measured.per_class == pytest.approx(expected.per_class, nan_ok=True, abs=1e-6)
     assert (measured.images, measured.objects) == (5, 5)
 
 
 GOOD = {
-    "found": [detections([[0, 0, 1, 1]], [0.5])],
-    "real": [objects([[0, 0, 1, 1]])],
+    "detections": [detections([[0, 0, 1, 1]], [0.5])],
+    "ground_truths": [objects([[0, 0, 1, 1]])],
     "classes": ["disc"],
 }
 
@@ -417,28 +411,37 @@ GOOD = {
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"found": []}, "found and real: expected one entry for each image in both, got 0 and 1"),
         (
-            {"found": [detections([[0, 0, 1, 1]], [0.5], [0])]},
-            r"found\[0\].labels: expected 1..1 .* got 0..0",
+            {"detections": []},
+            "detections and ground_truths: expected one entry for each image in both, got 0 and 1",
         ),
         (
-            {"found": [detections([[0, 0, 1, 1]], [0.5], [2])]},
-            r"found\[0\].labels: expected 1..1 .* got 2..2",
+            {"detections": [detections([[0, 0, 1, 1]], [0.5], [0])]},
+            r"detections\[0\].labels: expected 1..1 .* got 0..0",
         ),
         (
-            {"real": [objects([[0, 0, 1, 1]], [2])]},
-            r"real\[0\].labels: expected 1..1 for 1 classes .* got 2..2",
-        ),
-        ({"real": [objects([[0, 0, 1, 1]], [0])]}, r"real\[0\].labels: .* \(0 is background\)"),
-        ({"real": [objects([[0, 0, 0, 1]])]}, r"real\[0\].boxes: 1 of 1 boxes have no area"),
-        (
-            {"found": [detections([[0, 0, 1, 1]], [math.nan])]},
-            r"found\[0\]: boxes and scores must be finite",
+            {"detections": [detections([[0, 0, 1, 1]], [0.5], [2])]},
+            r"detections\[0\].labels: expected 1..1 .* got 2..2",
         ),
         (
-            {"found": [detections([[0, 0, 1, math.inf]], [0.5])]},
-            r"found\[0\]: boxes and scores must be finite",
+            {"ground_truths": [objects([[0, 0, 1, 1]], [2])]},
+            r"ground_truths\[0\].labels: expected 1..1 for 1 classes .* got 2..2",
+        ),
+        (
+            {"ground_truths": [objects([[0, 0, 1, 1]], [0])]},
+            r"ground_truths\[0\].labels: .* \(0 is background\)",
+        ),
+        (
+            {"ground_truths": [objects([[0, 0, 0, 1]])]},
+            r"ground_truths\[0\].boxes: 1 of 1 boxes have no area",
+        ),
+        (
+            {"detections": [detections([[0, 0, 1, 1]], [math.nan])]},
+            r"detections\[0\]: boxes and scores must be finite",
+        ),
+        (
+            {"detections": [detections([[0, 0, 1, math.inf]], [0.5])]},
+            r"detections\[0\]: boxes and scores must be finite",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from ssd_lite import model as model_module
 from ssd_lite import spec as spec_module
 from ssd_lite.bases import L2Norm, LiteBase, VGG16Base
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.model import SSD, flatten_head, fused_heads, resize
+from ssd_lite.model import SSD, flatten_head, resize
 from ssd_lite.spec import LITE, SSD300_COCO, SSD300_TORCHVISION, SSD300_VOC, SSD512_VOC, SSDSpec
 
 SPECS = [value for value in vars(spec_module).values() if isinstance(value, SSDSpec)]
@@ -85,26 +85,12 @@ def test_bug_the_heads_permute_and_view_in_the_wrong_order():
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: s.name)
-def test_a_head_that_says_its_own_default_box_says_it_at_that_boxs_place(spec, monkeypatch):
+def test_a_head_that_says_its_own_default_box_says_it_at_that_boxs_place(spec):
     spec = replace(spec, clip_sizes=False)
     model = on_meta(spec, ["disc"])
-    heads = iter([SaysItsDefaultBox(spec, level) for level in range(len(spec.maps))])
-    monkeypatch.setattr(
-        "ssd_lite.model.fused_heads",
-        lambda x, to_logits, to_offsets: (to_logits(x), next(heads)(x)),
-    )
+    model.offsets = nn.ModuleList(SaysItsDefaultBox(spec, level) for level in range(len(spec.maps)))
     offsets = model(torch.zeros(1, 3, spec.image_size, spec.image_size, device="meta"))[1]
     torch.testing.assert_close(offsets[0], make_default_boxes(spec))
-
-
-def test_both_heads_as_one_convolution_are_the_two_heads():
-    to_logits, to_offsets, x = (
-        nn.Conv2d(8, 12, 3, padding=1),
-        nn.Conv2d(8, 16, 3, padding=1),
-        torch.randn(2, 8, 5, 6),
-    )
-    for got, wanted in zip(fused_heads(x, to_logits, to_offsets), (to_logits(x), to_offsets(x))):
-        torch.testing.assert_close(got, wanted)
 
 
 def test_the_logits_have_the_order_of_the_offsets():

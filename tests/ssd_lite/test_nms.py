@@ -7,13 +7,12 @@ import pytest
 import torch
 import torchvision
 
-from ssd_lite import detection
 from ssd_lite.boxes import iou
-from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.detection import detect, postprocess
+from ssd_lite.detection import detect
 from ssd_lite.encoding import encode
 from ssd_lite.model import SSD
 from ssd_lite.nms import batched_nms, nms_parallel, nms_sequential
+from ssd_lite.postprocessing import postprocess
 from ssd_lite.spec import LITE
 from tests.helpers import oracles
 
@@ -271,44 +270,6 @@ def test_nothing_above_the_threshold_gives_nothing():
     assert not labels.any()
     assert not scores.any()
     assert boxes.shape == (*labels.shape, 4)
-
-
-@pytest.mark.parametrize("threshold", [-1.0, 0.0, 0.01, 0.3, 0.999, 1.0, 2.0])
-@pytest.mark.parametrize("lead", [0, 4, 8, 12, 50])  # of background: many candidates, few, none
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_boxes_that_cannot_reach_the_threshold_are_left_out_without_a_trace(
-    threshold, lead, dtype, monkeypatch
-):
-    generator = torch.Generator().manual_seed(lead)
-    defaults = make_default_boxes(LITE)
-    logits = 3 * torch.randn(3, len(defaults), 6, generator=generator)
-    logits[:, :, 0] += lead
-    logits[1, :, 0] += 2  # the images keep different numbers
-    offsets = torch.randn(3, len(defaults), 4, generator=generator)
-    inputs = (logits.to(dtype), offsets, defaults, LITE, threshold)
-    fewer = postprocess(*inputs)
-    monkeypatch.setattr(
-        detection, "drop_sure_background", lambda logits, boxes, threshold: (logits, boxes)
-    )
-    for ours, plain in zip(fewer, postprocess(*inputs)):
-        missing = plain.shape[1] - ours.shape[1]  # padding
-        padding = (0, 0, 0, missing) if plain.dim() == 3 else (0, missing)
-        real = (slice(None), slice(None), None) if plain.dim() == 3 else slice(None)
-        kept = torch.nn.functional.pad(fewer[2], (0, missing))[real] > 0
-        assert torch.equal(
-            torch.where(kept, torch.nn.functional.pad(ours, padding), 0),
-            torch.where(kept, plain, 0),
-        )
-
-
-def test_few_boxes_are_looked_at_where_background_is_sure():
-    logits = torch.zeros(2, 100, 4)
-    logits[:, :, 0] = 20
-    logits[0, [7, 3, 50], 2] = 19
-    boxes = torch.arange(800.0).view(2, 100, 4)
-    few, theirs = detection.drop_sure_background(logits, boxes, 0.01)
-    assert few.shape == (2, 3, 4)
-    assert torch.equal(theirs[0], boxes[0, [3, 7, 50]])
 
 
 def test_bug_the_final_top_k_writes_to_a_copy_amdegroot_168():

@@ -21,17 +21,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ssd_lite import fast
 from ssd_lite.augment import (
     PARTS,
     UNIFORMS_PER_IMAGE,
     augment_batch,
-    augment_in_chunks,
     mirror_batch,
 )
 from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import check_boxes, iou
 from ssd_lite.data import Batch, collate
-from ssd_lite.detection import detect, postprocess
+from ssd_lite.detection import detect
 from ssd_lite.encoding import decode, encode
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
@@ -302,9 +302,10 @@ def pieces():
     )
     yield "iou", partial(iou, boxes, boxes)
     yield from ((f"augment: {part}", partial(augment_batch, *augmented, (part,))) for part in PARTS)
-    yield "augment_in_chunks", partial(augment_in_chunks, augmented[0].byte(), *augmented[1:])
     yield "mirror_batch", partial(mirror_batch, *augmented[:4])
     yield "match", partial(match, defaults, boxes, labels)
+    yield "fast.match", partial(fast.match, defaults, boxes, labels)
+    yield "fast.augment_batch", partial(fast.augment_batch, *augmented)
     yield "match without objects", partial(match, defaults, boxes[:, :0], labels[:, :0])
     yield "encode", partial(encode, numbers(2, 100, 4), defaults)
     yield "decode", partial(decode, numbers(2, 100, 4), defaults)
@@ -332,7 +333,7 @@ def test_post_processing_on_a_gpu_synchronizes_twice_whatever_the_batch(no_gpu):
                 numbers(8732, 4),
                 SSD300_VOC,
             )
-            assert syncs(postprocess, *inputs) == CHECKS
+            assert syncs(fast.postprocess, *inputs) == CHECKS
 
 
 def test_detection_synchronizes_for_its_two_checks_and_once_for_the_answers(no_gpu):

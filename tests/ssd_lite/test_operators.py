@@ -18,12 +18,12 @@ from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch
 from ssd_lite.boxes import cxcywh_to_xyxy
 from ssd_lite.data import Batch, collate
 from ssd_lite.default_boxes import make_default_boxes
-from ssd_lite.detection import postprocess
 from ssd_lite.encoding import encode
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
+from ssd_lite.postprocessing import postprocess
 from ssd_lite.recipe import Recipe, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, SSD300_VOC

@@ -8,7 +8,8 @@ import torch
 
 from book.explorers import PrecisionRecallExplorer
 from ssd_lite.detection import Detections
-from ssd_lite.metrics import GroundTruth, average_precision, evaluate, precision_recall
+from ssd_lite.evaluation import evaluate
+from ssd_lite.metrics import GroundTruth, average_precision, precision_recall
 from tests.helpers.examples import EXAMPLES, PICTURE
 from tests.helpers.javascript import call
 

@@ -10,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from ssd_lite import fast
 from ssd_lite.fast import winograd
-from ssd_lite.fast.winograd import Winograd, arithmetic, winograd_conv2d
+from ssd_lite.fast.winograd import Winograd, winograd_conv2d
 from ssd_lite.model import SSD
+from ssd_lite.precision import autocast
 from ssd_lite.shapes import Shapes
-from ssd_lite.spec import SSD300_VOC
+from ssd_lite.spec import LITE, SSD300_VOC
 
 
 def inputs(
@@ -175,9 +177,9 @@ def test_a_whole_network_answers_and_learns_the_same(calls):
     torch.manual_seed(0)
     model, images = SSD(SSD300_VOC, Shapes.classes), torch.randn(2, 3, 300, 300)
 
-    def answers_and_gradients():
+    def answers_and_gradients(network):
         model.zero_grad()
-        logits, offsets = model(images)
+        logits, offsets = network(images)
         (logits.square().mean() + offsets.square().mean()).backward()
         return (
             logits.detach(),
@@ -185,10 +187,9 @@ def test_a_whole_network_answers_and_learns_the_same(calls):
             [parameter.grad.clone() for parameter in model.parameters()],
         )
 
-    logits, offsets, gradients = answers_and_gradients()
+    logits, offsets, gradients = answers_and_gradients(model)
     assert not calls
-    with arithmetic(images.device):
-        same_logits, same_offsets, same_gradients = answers_and_gradients()
+    same_logits, same_offsets, same_gradients = answers_and_gradients(fast.accelerate(model))
     assert len(calls) >= 9
     assert (same_logits - logits).abs().max() < 1e-3 * logits.std()
     assert (same_offsets - offsets).abs().max() < 1e-3 * offsets.std()
@@ -198,10 +199,15 @@ def test_a_whole_network_answers_and_learns_the_same(calls):
         assert (mine - yours).norm() < 5e-3 * yours.norm(), name
 
 
-def test_arithmetic_by_device_and_precision():
-    assert isinstance(arithmetic(torch.device("cpu")), Winograd)
-    assert not isinstance(arithmetic(torch.device("cuda")), Winograd)
-    with arithmetic(torch.device("cpu"), "bf16"):
-        assert plain(torch.ones(1, 1, 3, 3), torch.ones(1, 1, 3, 3)).dtype == torch.bfloat16
-    with pytest.raises(ValueError, match="precision: expected fp32 or bf16, got 'fp16'"):
-        arithmetic(torch.device("cpu"), "fp16")
+def test_a_narrow_network_comes_back_as_it_is():
+    model = SSD(LITE, Shapes.classes)
+    assert fast.accelerate(model) is model
+
+
+def test_under_autocast_a_network_computes_as_ever(calls):
+    layer, x = nn.Conv2d(256, 256, 3, padding=1), torch.randn(1, 256, 60, 60)
+    with autocast(x.device, "bf16"):
+        assert fast.accelerate(layer)(x).dtype == torch.bfloat16
+    assert not calls
+    fast.accelerate(layer)(x)
+    assert calls

@@ -266,7 +266,7 @@ class Constant(DataDocumenter):
 
 def help_of(command):
     """What ``python -m ssd_lite COMMAND --help`` prints on a screen of 80 columns."""
-    make_parser = importlib.import_module(f"{PACKAGE}.__main__").make_parser
+    make_parser = importlib.import_module(f"{PACKAGE}.cli").make_parser
     printed = io.StringIO()
     with (
         patch.dict(os.environ, COLUMNS="80", NO_COLOR="1"),
@@ -282,7 +282,7 @@ class CommandHelp(SphinxDirective):
 
     def run(self):
         self.env.note_dependency(
-            str(Path(importlib.import_module(PACKAGE).__file__).with_name("__main__.py"))
+            str(Path(importlib.import_module(PACKAGE).__file__).with_name("cli.py"))
         )
         text = help_of(self.arguments[0]).rstrip()
         return [nodes.literal_block(text, text, language="text")]

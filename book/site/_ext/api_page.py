@@ -152,7 +152,7 @@ def signature_as_written(app, what, name, thing, options, signature, returns):
     module, node = find(name)
     if what == "class" and not is_record(thing):
         node = function_in(node, "__init__")
-    if node is None or isinstance(node, ast.Assign):  # a function made by ``partial``
+    if node is None:
         return "", None
     source, words = parsed(module)[0], []
     for label, annotation, default, _ in parameters(node):
@@ -175,8 +175,6 @@ def more_documentation(app, what, name, thing, options, lines):
     if what == "class" and not is_record(thing):
         start = function_in(node, "__init__")
         lines += ["", *(ast.get_docstring(start) or "").splitlines(), ""] if start else []
-        return
-    if isinstance(node, ast.Assign):
         return
     source, rows, _ = parsed(module)
     said = []
@@ -224,7 +222,7 @@ def double_quotes(app, domain, objtype, content):
 class Constant(DataDocumenter):
     """A constant, as its source; several that one statement defines stand together."""
 
-    priority = DataDocumenter.priority + 1
+    priority = 10  # before functions: one made by ``partial`` is a constant here
 
     @classmethod
     def can_document_member(cls, member, membername, isattr, parent):
@@ -232,6 +230,9 @@ class Constant(DataDocumenter):
             return False
         node = parsed(parent.modname)[2].get(membername)
         return isinstance(node, ast.Assign) and names_of(node)[0] == membername
+
+    def check_module(self):
+        return True  # defined here, though what a ``partial`` calls is not
 
     def written(self):
         """The statement, its module's lines, and its value if that is short enough."""

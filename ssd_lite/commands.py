@@ -64,7 +64,10 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
 def train_command(
     args: argparse.Namespace, on_step: Callable[[int, SSD], None] | None = None
 ) -> None:
-    """Train a model, or go on with a run that was interrupted; ``on_step`` as :func:`~ssd_lite.train.fit` has it."""
+    """Train a model, or go on with a run that was interrupted.
+
+    ``on_step`` is what :func:`~ssd_lite.train.fit` takes by that name.
+    """
     # 1. What to train, on what, where.
     device = choose_device(args.device)
     join_processes(device)

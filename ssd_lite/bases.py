@@ -47,9 +47,12 @@ def conv_gn_relu(
 
 
 class Base(nn.Module):
-    """A network that turns pictures into feature maps, fine to coarse."""
+    """A network that turns pictures into feature maps, fine to coarse.
 
-    channels: tuple[int, ...]  # of each map
+    ``channels`` says how many each of the maps has.
+    """
+
+    channels: tuple[int, ...]
 
 
 class VGG16Base(Base):

@@ -31,9 +31,10 @@ class SSD(nn.Module):
         classes: names of the C classes; label i + 1 means ``classes[i]``.
     """
 
-    default_boxes: Tensor  # (A, 4), cxcywh
-    mean: Tensor  # (3, 1, 1)
-    std: Tensor  # (3, 1, 1)
+    # Its buffers: (A, 4), cxcywh; and (3, 1, 1) each.
+    default_boxes: Tensor
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, spec: SSDSpec, classes: Sequence[str]):
         super().__init__()

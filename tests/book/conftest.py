@@ -1,10 +1,14 @@
 """The built book, a server for it, and a browser that goes nowhere else."""
 
+import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.request
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -151,3 +155,56 @@ def look(browser, html, served):
         context.close()
 
     return open_page
+
+
+@pytest.fixture(scope="session")
+def start_lab():
+    """``with start_lab(folder) as address`` runs JupyterLab there, on a copy of the chapters.
+
+    It has nobody's settings.
+    The address has a place for the page: ``address.format("lab/tree/03_matching.ipynb")``.
+    """
+
+    @contextmanager
+    def start(folder):
+        # What a reader saves there stays there.
+        shutil.copytree(ROOT / "chapters", folder / "chapters", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        settings = folder / "settings" / "@jupyterlab"
+        for name, setting in {
+            "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight exist too
+            "apputils-extension/notification": {"fetchNews": "false"},
+        }.items():
+            file = settings / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True)
+            file.write_text(json.dumps(setting), encoding="utf-8")
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        token = "readers"
+        program = shutil.which("jupyter-lab", path=Path(sys.executable).parent)
+        options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+        options += [f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
+        options += [f"--LabApp.user_settings_dir={settings.parent}", f"--ServerApp.root_dir={folder / 'chapters'}"]
+        env = os.environ | {"HOME": str(folder), "PYTHONPATH": str(ROOT)}
+        with (
+            open(folder / "log", "w") as log,
+            subprocess.Popen([program, *options], env=env, stdout=log, stderr=subprocess.STDOUT) as server,
+        ):
+            try:
+                address = f"http://127.0.0.1:{port}/{{}}?token={token}&reset"
+                wait_for(address.format("api"), server)
+                yield address
+            finally:
+                server.terminate()
+
+    return start
+
+
+def wait_for(address, server, seconds=90):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            return urllib.request.urlopen(address)
+        except OSError:
+            time.sleep(0.3)
+    raise TimeoutError(f"JupyterLab did not start within {seconds} s")

@@ -11,7 +11,7 @@ import pytest
 from pybtex.database import parse_file
 
 ROOT = Path(__file__).parents[1]
-BIBLIOGRAPHY = [*ROOT.glob("references.bib"), *ROOT.glob("book/**/references.bib")][0]
+BIBLIOGRAPHY = ROOT / "book" / "reference" / "references.bib"
 PAGES = [*sorted((ROOT / "chapters").glob("*.ipynb")), *sorted(ROOT.glob("*.md"))]
 PAGES += sorted((ROOT / "book").rglob("*.md"))
 LINK = re.compile(r"\[([^\]\[]+)\]\((https?://[^\s)]+)\)")
@@ -30,8 +30,16 @@ def papers():
     found = {}
     for key, entry in parse_file(BIBLIOGRAPHY).entries.items():
         assert "url" in entry.fields, f"{key} has no address to link to"
-        names = [" ".join(person.prelast_names + person.last_names) for person in entry.persons["author"]]
-        who = names[0] if len(names) == 1 else f"{names[0]} and {names[1]}" if len(names) == 2 else f"{names[0]} et al."
+        names = [
+            " ".join(person.prelast_names + person.last_names) for person in entry.persons["author"]
+        ]
+        who = (
+            names[0]
+            if len(names) == 1
+            else f"{names[0]} and {names[1]}"
+            if len(names) == 2
+            else f"{names[0]} et al."
+        )
         found[entry.fields["url"]] = who, entry.fields["year"]
     return found
 
@@ -47,14 +55,18 @@ def test_citations_agree_with_the_bibliography(page):
         right = words in (f"{who}, {year}", f"{who} ({year})")
         if not right and (address in PAPERS or CITATION.fullmatch(words)):
             wrong.append((words, address))
-    assert wrong == [], "[Liu et al., 2016](address of the paper), or [Liu et al. (2016)](...) in a sentence"
+    assert wrong == [], (
+        "[Liu et al., 2016](address of the paper), or [Liu et al. (2016)](...) in a sentence"
+    )
 
 
 def test_every_paper_is_cited_and_listed():
     cited = {address for page in PAGES for _, address in LINK.findall(text(page))}
     assert [address for address in PAPERS if address not in cited] == []
     page = next(path for path in PAGES if path.name == "bibliography.md")
-    assert "```{bibliography}\n:all:\n" in text(page)  # no citation tells Sphinx which entries are used
+    assert "```{bibliography}\n:all:\n" in text(
+        page
+    )  # no citation tells Sphinx which entries are used
 
 
 def test_no_page_cites_in_another_way():
@@ -62,5 +74,5 @@ def test_no_page_cites_in_another_way():
 
 
 @pytest.mark.parametrize("words", ["Liu et al., 2016", "Wu and He (2018)", "Girshick, 2015"])
-def test_a_citation_is_recognised(words):
+def test_a_citation_is_recognized(words):
     assert CITATION.fullmatch(words)

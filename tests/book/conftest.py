@@ -168,7 +168,11 @@ def start_lab():
     @contextmanager
     def start(folder):
         # What a reader saves there stays there.
-        shutil.copytree(ROOT / "chapters", folder / "chapters", ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.copytree(
+            ROOT / "chapters",
+            folder / "chapters",
+            ignore=shutil.ignore_patterns("__pycache__", ".*"),
+        )
         settings = folder / "settings" / "@jupyterlab"
         for name, setting in {
             "notebook-extension/tracker": {"windowingMode": "none"},  # cells out of sight exist too
@@ -184,11 +188,16 @@ def start_lab():
         program = shutil.which("jupyter-lab", path=Path(sys.executable).parent)
         options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
         options += [f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True"]
-        options += [f"--LabApp.user_settings_dir={settings.parent}", f"--ServerApp.root_dir={folder / 'chapters'}"]
+        options += [
+            f"--LabApp.user_settings_dir={settings.parent}",
+            f"--ServerApp.root_dir={folder / 'chapters'}",
+        ]
         env = os.environ | {"HOME": str(folder), "PYTHONPATH": str(ROOT)}
         with (
             open(folder / "log", "w") as log,
-            subprocess.Popen([program, *options], env=env, stdout=log, stderr=subprocess.STDOUT) as server,
+            subprocess.Popen(
+                [program, *options], env=env, stdout=log, stderr=subprocess.STDOUT
+            ) as server,
         ):
             try:
                 address = f"http://127.0.0.1:{port}/{{}}?token={token}&reset"

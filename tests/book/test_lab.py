@@ -1,4 +1,4 @@
-"""In JupyterLab the explorers' knobs are Python's: what a reader dials, the chapter's own code computes with."""
+"""In JupyterLab the explorers' knobs are Python's: the chapter's own code computes with them."""
 
 import json
 import re
@@ -23,14 +23,16 @@ def code_cell(page, begins):
 
 def wait_until_run(cell, count):
     """Until a cell's prompt says that it was run, as the count-th of all or later."""
-    done = """([node, count]) => Number(node.querySelector(".jp-InputPrompt").innerText.match(/\\d+/)) >= count"""
+    done = """([node, count]) =>
+      Number(node.querySelector(".jp-InputPrompt").innerText.match(/\\d+/)) >= count"""
     cell.page.wait_for_function(done, arg=[cell.element_handle(), count], timeout=4 * MINUTES)
 
 
 def run_cell(page, begins):
     """Run a cell, and return what it printed."""
     cell = code_cell(page, begins)
-    count = max(int(n) for n in re.findall(r"\[(\d+)\]", " ".join(page.locator(".jp-InputPrompt").all_inner_texts())))
+    prompts = " ".join(page.locator(".jp-InputPrompt").all_inner_texts())
+    count = max(int(n) for n in re.findall(r"\[(\d+)\]", prompts))
     cell.locator(".cm-content").click()
     page.keyboard.press("Control+Enter")
     wait_until_run(cell, count + 1)
@@ -45,7 +47,8 @@ def words(page):
 def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     page = browser.new_page(viewport={"width": 1400, "height": 1000})
     page.goto(lab.format(f"lab/tree/{CHAPTER}"))
-    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"  # the kernel has started
+    # The status bar says "Idle" when the kernel has started.
+    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
     page.wait_for_function(ready, timeout=2 * MINUTES)
     page.locator("#jp-MainMenu").get_by_text("Run", exact=True).click()
     page.get_by_text("Run All Cells", exact=True).click()
@@ -68,7 +71,9 @@ def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     state = page.locator(".explorer-live .explorer-state")
     before = state.inner_text()
     page.locator(".explorer-live .grip").hover(position={"x": 120, "y": 90})
-    page.wait_for_function("([node, text]) => node.innerText !== text", arg=[state.element_handle(), before])
+    page.wait_for_function(
+        "([node, text]) => node.innerText !== text", arg=[state.element_handle(), before]
+    )
 
     page.locator("nav.piece-map a", has_text="Matching").click()
     page.locator(".lm-TabBar-tabLabel", has_text="03_matching.ipynb").wait_for()
@@ -81,6 +86,12 @@ def cells_for_the_test(lab, tmp_path):
     path = tmp_path / "chapters" / CHAPTER
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for i, source in enumerate(("explorer.scales", "explorer.reset()")):
-        cell = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": [], "source": source}
+        cell = {
+            "cell_type": "code",
+            "execution_count": None,
+            "metadata": {},
+            "outputs": [],
+            "source": source,
+        }
         notebook["cells"].append(cell | {"id": f"test-{i}"})
     path.write_text(json.dumps(notebook), encoding="utf-8")

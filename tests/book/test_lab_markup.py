@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 CHAPTERS = sorted(path.name for path in (ROOT / "chapters").glob("*.ipynb"))
 MINUTES = 60_000  # Playwright counts milliseconds
 
-# A cell for each kind of fault, and what is said of it; then cells without any, of which nothing is said.
+# A cell for each kind of fault, and what is said of it; then cells without any fault.
 FAULTS = {
     ":::{nosuch} title\nA directive of no program.\n:::": "unknown directive",
     "A {nosuch}`role` of no program.": "unknown role",
@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
 
 
 def markdown(folder, name):
-    """Leave only the markdown cells in a copied notebook: most time would go into editors of code."""
+    """Leave only the markdown cells in a copied notebook: editors of code take the most time."""
     path = folder / "chapters" / name
     notebook = json.loads(path.read_text(encoding="utf-8"))
     notebook["cells"] = [cell for cell in notebook["cells"] if cell["cell_type"] == "markdown"]
@@ -103,12 +103,19 @@ def lab(start_lab, browser, folder):
 
 @pytest.fixture
 def trouble(lab, folder):
-    """``trouble(name)`` opens a notebook and runs nothing: for each markdown cell, what is wrong."""
+    """``trouble(name)`` opens a notebook, not run: for each markdown cell, what is wrong."""
 
     def look(name):
         count = len(markdown(folder, name))
-        arguments = {"path": name, "factory": "Notebook", "kernelPreference": {"shouldStart": False}}
-        lab.evaluate("async (it) => void (await window.jupyterapp.commands.execute('docmanager:open', it))", arguments)
+        arguments = {
+            "path": name,
+            "factory": "Notebook",
+            "kernelPreference": {"shouldStart": False},
+        }
+        lab.evaluate(
+            "async (it) => void (await window.jupyterapp.commands.execute('docmanager:open', it))",
+            arguments,
+        )
         # References are resolved again with every cell that is shown: the last says what stays.
         settled = f"""() => {{
           const found = ({TROUBLE})(), now = JSON.stringify(found);
@@ -120,12 +127,20 @@ def trouble(lab, folder):
         lab.wait_for_function(settled, timeout=2 * MINUTES, polling=500)
         found, links = lab.evaluate(TROUBLE), lab.evaluate(LINKS)
         for said, addresses in zip(found, links):
-            paths = [unquote(urlsplit(address).path).partition("/files/")[2] for address in addresses]
-            said += [f"no such file: {path}" for path in paths if not (folder / "chapters" / path).is_file()]
+            paths = [
+                unquote(urlsplit(address).path).partition("/files/")[2] for address in addresses
+            ]
+            said += [
+                f"no such file: {path}"
+                for path in paths
+                if not (folder / "chapters" / path).is_file()
+            ]
         return found
 
     yield look
-    lab.evaluate("async () => void (await window.jupyterapp.commands.execute('application:close-all'))")
+    lab.evaluate(
+        "async () => void (await window.jupyterapp.commands.execute('application:close-all'))"
+    )
 
 
 @pytest.mark.parametrize("name", CHAPTERS, ids=lambda name: name.removesuffix(".ipynb"))
@@ -135,12 +150,19 @@ def test_no_markup_is_seen_and_no_link_leads_nowhere(trouble, name):
 
 def test_each_kind_of_fault_is_found_and_nothing_else(trouble, folder):
     sources = [*FAULTS, *FAULTLESS]
-    cells = [{"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": s} for i, s in enumerate(sources)]
+    cells = [
+        {"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": s}
+        for i, s in enumerate(sources)
+    ]
     metadata = json.loads((ROOT / "chapters" / CHAPTERS[0]).read_text(encoding="utf-8"))["metadata"]
     notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
     (folder / "chapters" / "faults.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     found = trouble("faults.ipynb")
-    missed = [(s, said) for s, said in zip(sources, found) if not any(w.startswith(FAULTS.get(s, "")) for w in said)]
+    missed = [
+        (s, said)
+        for s, said in zip(sources, found)
+        if not any(w.startswith(FAULTS.get(s, "")) for w in said)
+    ]
     assert [pair for pair in missed if pair[0] in FAULTS] == []
     assert found[len(FAULTS) :] == [[] for _ in FAULTLESS]
 

@@ -88,7 +88,7 @@ def poor_pictures(page):
     return [address for address, words, width in pictures if not (words.strip() and width)]
 
 
-def wrong_neighbours(page, name, served):
+def wrong_neighbors(page, name, served):
     """Links that do not lead to the page before and the next, in the order of the contents."""
     place, wrong = PAGES.index(name) if name in PAGES else None, []
     for link, step in (("a.left-prev", -1), ("a.right-next", 1)):
@@ -139,7 +139,7 @@ def test_a_page_in_the_light(look, served, name):
         found = wrong(
             formulas=unset_formulas(page),
             pictures=poor_pictures(page),
-            neighbours=wrong_neighbours(page, name, served),
+            neighbors=wrong_neighbors(page, name, served),
             map=wrong_map(page, name),
             barriers=barriers(page),
             weight=too_heavy(page),

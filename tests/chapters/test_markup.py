@@ -1,7 +1,7 @@
 """The notebooks use only markup that both Jupyter Book and JupyterLab understand.
 
-JupyterLab has jupyterlab-myst for it. What a reader sees there, tests/book/test_lab_markup.py looks at
-with a browser; here the sources are searched.
+JupyterLab has jupyterlab-myst for it. What a reader sees there, tests/book/test_lab_markup.py looks
+at with a browser; here the sources are searched.
 """
 
 import json
@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from chapters.sync import ROOT
+from book.sync import ROOT
 
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=[path.stem for path in NOTEBOOKS])
@@ -36,26 +36,36 @@ def test_only_roles_that_work_in_both(path):
 
 
 def test_only_directives_that_work_in_both(path):
-    used = {name for text in prose(path) for name in re.findall(r"^[:`]{3,}\{([\w:-]+)\}", text, re.MULTILINE)}
+    used = {
+        name
+        for text in prose(path)
+        for name in re.findall(r"^[:`]{3,}\{([\w:-]+)\}", text, re.MULTILINE)
+    }
     assert used <= {"admonition", "dropdown"}
 
 
 def test_no_html(path):
     """Formulas and links inside HTML are left as they are in JupyterLab."""
-    assert [tag for text in prose(path) for tag in re.findall(r"</?[a-z]+[^>]*>", CODE.sub("", text))] == []
+    assert [
+        tag for text in prose(path) for tag in re.findall(r"</?[a-z]+[^>]*>", CODE.sub("", text))
+    ] == []
 
 
 def test_formulas_are_referred_to_in_their_own_notebook(path):
     here = {label for pair in labels(path) for label in pair}
     wanted = {label for text in prose(path) for label in re.findall(r"\{eq\}`([\w-]+)`", text)}
-    assert wanted - here == set(), "in another notebook JupyterLab does not find it: link to the notebook"
+    assert wanted - here == set(), (
+        "in another notebook JupyterLab does not find it: link to the notebook"
+    )
 
 
 def test_captions_stand_below_their_pictures(path):
     before = {"cell_type": None}
     for cell in cells(path):
         source = "".join(cell["source"])
-        assert "figure" not in cell["metadata"].get("mystnb", {}), "JupyterLab shows no captions from metadata"
+        assert "figure" not in cell["metadata"].get("mystnb", {}), (
+            "JupyterLab shows no captions from metadata"
+        )
         figures = re.findall(r"^\((fig-[\w-]+)\)=$", source, re.MULTILINE)
         if figures and cell["cell_type"] == "markdown":
             assert re.fullmatch(r"\(fig-[\w-]+\)=\n\*[^\n].*[^\n]\*", source, re.DOTALL), figures
@@ -68,11 +78,14 @@ def test_pictures_have_captions(path):
     bare = [
         cell["id"]
         for cell, after in zip(found, found[1:])
-        if "image" in cell["metadata"].get("mystnb", {}) and not "".join(after["source"]).startswith("(fig-")
+        if "image" in cell["metadata"].get("mystnb", {})
+        and not "".join(after["source"]).startswith("(fig-")
     ]
     assert bare == [], "a label (fig-...)= and the caption in italics, in a cell below the picture"
 
 
 def test_links_lead_to_files_that_exist(path):
-    links = {link for text in prose(path) for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text)}
+    links = {
+        link for text in prose(path) for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+    }
     assert [link for link in sorted(links) if not (path.parent / link).is_file()] == []

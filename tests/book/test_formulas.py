@@ -35,9 +35,8 @@ def book(tmp_path, monkeypatch):
     page.write_text(PAGE, encoding="utf-8")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(SITE / name, tmp_path)
-    app = SimpleNamespace(
-        builder=SimpleNamespace(format="html"), outdir=tmp_path / "html", srcdir=tmp_path
-    )
+    monkeypatch.setattr(formulas, "SITE", tmp_path)
+    app = SimpleNamespace(builder=SimpleNamespace(format="html"), outdir=tmp_path / "html")
     return SimpleNamespace(app=app, page=page, said=said, folder=tmp_path)
 
 

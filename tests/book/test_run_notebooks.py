@@ -102,7 +102,10 @@ def test_a_failure_is_printed_and_ends_the_build_and_what_ran_is_kept(book):
 
 @pytest.mark.parametrize(
     "name",
-    ["ssd_lite/widgets/new.js", "chapters/toy.py", "figures/records/run.json", "requirements.lock"],
+    [
+        *("ssd_lite/fast/new.py", "book/toy.py", "book/explorers/new.js"),
+        *("figures/records/run.json", "requirements.lock"),
+    ],
 )
 def test_the_fingerprint_is_of_all_that_a_notebook_imports_or_reads(tmp_path, name):
     seen = [fingerprint(tmp_path)]

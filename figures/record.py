@@ -23,7 +23,7 @@ from book.replay import Replay
 from ssd_lite import detect, draw, load_model
 from ssd_lite.cli import make_parser
 from ssd_lite.commands import choose_recipe, choose_spec, train_command
-from ssd_lite.datasets import open_data
+from ssd_lite.datasets import data_root, open_data
 
 RECORDS = Path(__file__).parent / "records"
 GPU_DATA = ("shapes", "bccd")
@@ -50,7 +50,7 @@ def main(what: str = "shapes", *options: str) -> None:
     """Record one run; or what ``seeds`` and ``gpu`` stand for."""
     RECORDS.mkdir(exist_ok=True)
     device = "gpu" if torch.cuda.is_available() else "cpu"
-    root = Path(options[options.index("--root") + 1] if "--root" in options else "data")
+    root = Path(options[options.index("--root") + 1] if "--root" in options else data_root())
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         if what == "seeds":

@@ -120,7 +120,7 @@ def test_every_mistake_is_told_what_is_wrong_with_it(exercise, checked):
 
 @each_exercise
 def test_hints_come_in_stages_and_the_solution_is_folded(exercise):
-    assert len(re.findall("<summary>Hint", exercise.hints)) >= 2
+    assert len(re.findall(r"\{dropdown\} Hint", exercise.hints)) >= 2
     assert "hide-cell" in exercise.solution_tags
 
 

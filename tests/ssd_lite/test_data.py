@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssd_lite import shapes, voc
+from ssd_lite import downloads, shapes
 from ssd_lite.data import Resized, Sample, batches, collate, read_image
 from ssd_lite.downloads import BCCD_SHA256, content_sha256, download_bccd
 from ssd_lite.shapes import Shapes
@@ -534,7 +534,7 @@ def zipped(folder, change=None):
 def test_bccd_is_downloaded_and_verified(tmp_path, bccd_folder):
     asked = []
     download_bccd(tmp_path / "deep" / "bccd", lambda url: asked.append(url) or zipped(bccd_folder))
-    assert asked == [voc.BCCD_URL]
+    assert asked == [downloads.BCCD_URL]
     assert content_sha256(tmp_path / "deep" / "bccd") == BCCD_SHA256
     assert not (tmp_path / "deep" / "bccd" / "README.md").exists()
     with warnings.catch_warnings(action="ignore"):

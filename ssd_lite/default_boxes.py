@@ -7,25 +7,24 @@ from torch import Tensor
 from ssd_lite.spec import SSDSpec
 
 
-def sizes_by_rule(
-    image_size: int, first: int, low: int, high: int, levels: int
-) -> tuple[float, ...]:
-    """Sizes as the authors' code computes them, in pixels.
+def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int) -> tuple[int, ...]:
+    """Sizes as the authors' code computes them, in whole pixels.
 
     ``first``, ``low`` and ``high`` are in percent of the image. Level 0 stands apart (``first``).
     The others start at ``low`` and climb to ``high`` in steps of whole percent, floored, so that
-    the last need not reach it. One more step closes the list. Paper: section 2.2, eq. 4 with m =
-    levels - 1, because level 0 takes no part; it does not floor.
+    the last need not reach it. One more step closes the list. The authors' layer drops fractions
+    of a pixel. Paper: section 2.2, eq. 4 with m = levels - 1, because level 0 takes no part; it
+    does not floor.
     """
     step = (high - low) // (levels - 2)
     percents = [first] + [low + k * step for k in range(levels)]
-    return tuple(image_size * percent / 100 for percent in percents)
+    return tuple(image_size * percent // 100 for percent in percents)
 
 
 def cell_centers(map_size: int, step: float, image_size: int) -> Float[Tensor, "cells 2"]:
     """Centers (cx, cy) of a level's cells, row by row, in [0, 1].
 
-    Cell i is centerd at (i + 0.5) · step pixels. The steps of the authors' code are rounded, so
+    Cell i is centered at (i + 0.5) · step pixels. The steps of the authors' code are rounded, so
     the last center may lie outside the image.
     """
     ticks = (torch.arange(map_size, dtype=torch.float64) + 0.5) * step / image_size  # (map_size,)

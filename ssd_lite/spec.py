@@ -92,7 +92,7 @@ SSD512_VOC = SSDSpec(
     base="vgg16",
     maps=(64, 32, 16, 8, 4, 2, 1),
     steps=(8, 16, 32, 64, 128, 256, 512),
-    sizes=(35.84, 76.8, 153.6, 230.4, 307.2, 384, 460.8, 537.6),
+    sizes=(35, 76, 153, 230, 307, 384, 460, 537),
     ratios=((2,), (2, 3), (2, 3), (2, 3), (2, 3), (2,), (2,)),
     extras=(
         ExtraLayer(256, 512, 3, 2, 1),
@@ -102,11 +102,7 @@ SSD512_VOC = SSDSpec(
         ExtraLayer(128, 256, 4, 1, 1),
     ),
 )
-SSD512_COCO = replace(
-    SSD512_VOC,
-    name="SSD512_COCO",
-    sizes=(20.48, 51.2, 133.12, 215.04, 296.96, 378.88, 460.8, 542.72),
-)
+SSD512_COCO = replace(SSD512_VOC, name="SSD512_COCO", sizes=(20, 51, 133, 215, 296, 378, 460, 542))
 SSD300_TORCHVISION = replace(
     SSD300_COCO,
     name="SSD300_TORCHVISION",

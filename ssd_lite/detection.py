@@ -15,7 +15,7 @@ from ssd_lite.precision import autocast
 class Detections(NamedTuple):
     """What was found in one image, best first."""
 
-    boxes: Float[Tensor, "D 4"]  # xyxy, in pixels of the image that came in
+    boxes: Float[Tensor, "D 4"]  # xyxy, in pixels of the image that came in, inside it
     scores: Float[Tensor, " D"]  # probability of the label, in [0, 1]
     labels: Int[Tensor, " D"]  # 1..C
 
@@ -59,7 +59,7 @@ def detect(
         logits, offsets, model.default_boxes, model.spec, *limits
     )
 
-    # 3. To the CPU, in pixels, without padding.
+    # 3. To the CPU, cut at the picture's edge, in pixels, without padding.
     size = torch.tensor([[*image.shape[:0:-1]] * 2 for image in images])  # (B, 4): W, H, W, H
     finite = logits.isfinite().all() & offsets.isfinite().all() & boxes.isfinite().all()
     boxes, scores, labels = (x.to("cpu", non_blocking=True) for x in (boxes, scores, labels))
@@ -68,6 +68,6 @@ def detect(
             "logits: the network answers with NaN or infinity; its weights or its images are "
             "damaged"
         )
-    boxes, counts = boxes * size[:, None], (labels > 0).sum(dim=1).tolist()
+    boxes, counts = boxes.clamp(0, 1) * size[:, None], (labels > 0).sum(dim=1).tolist()
     found = zip(boxes, scores, labels, counts)
     return [Detections(b[:n], s[:n], c[:n]) for b, s, c, n in found]

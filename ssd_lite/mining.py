@@ -13,13 +13,13 @@ def hard_negatives(
     Each image has its own quota, or all its background boxes if there are fewer. An image without
     positives gets none. Ties go to the first box. Paper: section 2.2, "Hard negative mining".
 
-    A fraction of a box counts as a whole one.
+    A fraction of a box counts as none.
 
     One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first
     k", and scattered back.
     """
     positives = positive.sum(dim=1, keepdim=True)  # (B, 1)
-    quota = (ratio * positives).clamp(max=positive.shape[1] - positives)  # (B, 1)
+    quota = (ratio * positives).floor().clamp(max=positive.shape[1] - positives)  # (B, 1)
     losses = losses.masked_fill(positive, -torch.inf)  # (B, A): positives come last
     order = losses.sort(dim=1, descending=True, stable=True).indices  # (B, A)
     chosen = torch.arange(order.shape[1], device=order.device) < quota  # (B, A), in sorted order

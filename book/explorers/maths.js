@@ -141,9 +141,9 @@ export function decode([dx, dy, dw, dh], [cx, cy, w, h], variances = [0.1, 0.2])
 export const hardestFirst = (losses, positive) =>
   losses.map((_, a) => a).filter((a) => !positive[a]).sort((a, b) => losses[b] - losses[a] || a - b);
 
-/** The first `ratio` · positives of the background boxes, in that order. */
+/** The first `ratio` · positives of the background boxes, in that order; a fraction counts as none. */
 export function hardest(ranked, positive, ratio) {
-  const quota = ratio * positive.filter(Boolean).length;
+  const quota = Math.floor(ratio * positive.filter(Boolean).length);
   return ranked.filter((_, rank) => rank < quota);
 }
 

@@ -26,6 +26,14 @@ def corners(box):
     return [cx - w / 2, cy - h / 2, cx + w / 2, cy + h / 2]
 
 
+def decode(offsets, default_box, variances):
+    """The xyxy box that four offsets stand for."""
+    tx, ty, tw, th = offsets
+    cx, cy, w, h = default_box
+    center = [cx + tx * variances[0] * w, cy + ty * variances[0] * h]
+    return corners([*center, w * math.exp(tw * variances[1]), h * math.exp(th * variances[1])])
+
+
 def bipartite(overlap):
     """Default box of each object, or -1: take the largest pair left, again and again.
 
@@ -122,3 +130,42 @@ def grid_scenes(generator, images, objects, default_boxes, classes=3):
         0, classes + 1, (images, objects), generator=generator
     )  # 0 is padding, anywhere
     return defaults, boxes, labels
+
+
+def window_view(image, window, mirrored, mean, size):
+    """What a window shows of one picture, pixel by pixel; gray levels, (3, size, size).
+
+    The picture (3, H, W) stands on the mean. Where the window takes in twice as many pixels as it
+    is wide, or more, the picture is halved by means of 2 × 2 pixels, and again.
+    """
+    height, width = image.shape[1:]
+    levels = image.double() - mean.double()
+    left, top, right, bottom = window.tolist()
+    zoom = max((right - left) * width, (bottom - top) * height) / size
+    shrunk = 1
+    while zoom >= 2 * shrunk and shrunk < 16:
+        _, high, wide = levels.shape
+        even = torch.zeros(3, high + high % 2, wide + wide % 2, dtype=torch.float64)
+        even[:, :high, :wide] = levels
+        levels = (
+            even[:, ::2, ::2] + even[:, 1::2, ::2] + even[:, ::2, 1::2] + even[:, 1::2, 1::2]
+        ) / 4
+        shrunk *= 2
+
+    view = torch.zeros(3, size, size, dtype=torch.float64)
+    for i in range(size):
+        y = (top + (i + 0.5) / size * (bottom - top)) * height / shrunk - 0.5
+        for j in range(size):
+            u = (j + 0.5) / size
+            x = (left + (1 - u if mirrored else u) * (right - left)) * width / shrunk - 0.5
+            for row in (math.floor(y), math.floor(y) + 1):
+                for column in (math.floor(x), math.floor(x) + 1):
+                    if 0 <= row < levels.shape[1] and 0 <= column < levels.shape[2]:
+                        near = (1 - abs(y - row)) * (1 - abs(x - column))
+                        view[:, i, j] += near * levels[:, row, column]
+    return view + mean.double()
+
+
+def cut(box):
+    """A box's part inside the picture, whose corners are (0, 0) and (1, 1)."""
+    return [min(max(value, 0), 1) for value in box]

@@ -50,6 +50,13 @@ def test_an_image_of_positives_only_has_no_negatives():
     assert not hard_negatives(torch.rand(1, 4), torch.ones(1, 4, dtype=torch.bool)).any()
 
 
+@pytest.mark.parametrize("ratio, chosen", [(0.9, 0), (1.5, 1), (2.99, 2)])
+def test_a_fraction_of_a_box_counts_as_none(ratio, chosen):
+    """As the authors' ``static_cast<int>``."""
+    positive = torch.tensor([[True, False, False, False, False]])
+    assert hard_negatives(torch.rand(1, 5), positive, ratio).sum() == chosen
+
+
 def test_ratio_0_chooses_nothing():
     losses, positive = random_batch(torch.Generator().manual_seed(9))
     assert positive.any()

@@ -8,12 +8,13 @@ import torch
 import torchvision
 
 from ssd_lite.boxes import iou
+from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import detect
 from ssd_lite.encoding import encode
 from ssd_lite.model import SSD
 from ssd_lite.nms import batched_nms, nms_parallel, nms_sequential
 from ssd_lite.postprocessing import postprocess
-from ssd_lite.spec import LITE
+from ssd_lite.spec import LITE, SSD300_VOC
 from tests.helpers import oracles
 
 METHODS = [nms_parallel, nms_sequential]
@@ -370,6 +371,46 @@ def test_boxes_are_in_pixels_of_the_picture_that_came_in():
         assert found.boxes[0].tolist() == pytest.approx(expected, abs=1e-3)
         assert found.labels.tolist() == [2]
         assert found.scores[0].item() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("spec", [LITE, SSD300_VOC], ids=lambda spec: spec.name)
+def test_detections_are_the_authors_decoded_suppressed_then_cut_at_the_edge(spec):
+    """Against a plain loop. Boxes are whole in suppression, and cut afterwards."""
+    torch.manual_seed(3)
+    defaults = make_default_boxes(spec)
+    model = lite()
+    model.spec, model.default_boxes = spec, defaults
+    chosen = torch.randperm(len(defaults))[:60].sort().values
+    logits = torch.zeros(1, len(defaults), 3)
+    logits[..., 0] = 50
+    logits[0, chosen] = 2 * torch.randn(60, 3)
+    offsets = 3 * torch.randn(1, len(defaults), 4)
+    model.forward = lambda images: (logits, offsets)
+    (found,) = detect(model, pictures((50, 80)))
+
+    scores = logits[0, chosen].softmax(dim=1).tolist()
+    boxes = [
+        oracles.decode(t, d, spec.variances)
+        for t, d in zip(offsets[0, chosen].tolist(), defaults[chosen].tolist())
+    ]
+    kept = []
+    for label in (1, 2):
+        order = sorted(range(60), key=lambda a: -scores[a][label])
+        survivors = []
+        for a in order:
+            if scores[a][label] > 0.01 and all(
+                oracles.iou(boxes[a], boxes[b]) <= 0.45 for b in survivors
+            ):
+                survivors.append(a)
+        kept += [(scores[a][label], label, oracles.cut(boxes[a])) for a in survivors]
+    kept.sort(key=lambda entry: -entry[0])
+    assert len(found.scores) == len(kept)
+    assert found.labels.tolist() == [label for _, label, _ in kept]
+    expected = torch.tensor([box for _, _, box in kept]) * torch.tensor([80, 50, 80, 50])
+    torch.testing.assert_close(found.boxes, expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(found.scores, torch.tensor([score for score, _, _ in kept]))
+    whole = torch.tensor(boxes)
+    assert ((whole < 0) | (whole > 1)).any(dim=1).sum() > 20  # there was something to cut
 
 
 def test_pictures_of_different_sizes_are_found_as_if_alone():

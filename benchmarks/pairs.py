@@ -18,14 +18,14 @@ from torchvision.transforms import v2
 from ssd_lite import fast
 from ssd_lite.augment import UNIFORMS_PER_IMAGE
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.data import Batch, Resized, Sample, collate
+from ssd_lite.data import Batch, Sample, collate
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import detect
 from ssd_lite.encoding import encode
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
 from ssd_lite.precision import autocast
-from ssd_lite.recipe import Recipe, make_optimizer
+from ssd_lite.recipe import PAPER, Recipe, make_optimizer, training_pictures
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import SSD300_TORCHVISION, SSD300_VOC, SSDSpec
 from ssd_lite.torchvision_weights import from_torchvision
@@ -195,7 +195,8 @@ def scenes(batch: int, objects: int | None = None) -> Batch:
     generator = torch.Generator().manual_seed(0)
     corner, side = torch.rand(2, len(batch.labels), objects, 2, generator=generator)
     boxes = torch.cat([corner * 0.7, corner * 0.7 + 0.05 + 0.25 * side], dim=2)
-    return Batch(batch.images, boxes, torch.randint(1, 21, boxes.shape[:2], generator=generator))
+    labels = torch.randint(1, 21, boxes.shape[:2], generator=generator)
+    return batch._replace(boxes=boxes, labels=labels)
 
 
 def matching_and_loss(
@@ -301,10 +302,9 @@ class Photographs(Dataset):
 def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
     """Photographs in memory to training pictures that are not yet normalized.
 
-    Theirs is torchvision's reference recipe for SSD, which goes picture by picture. Ours begins by
-    warping each picture to the network's size; with ``kept`` that was done in an earlier epoch,
-    because :func:`~ssd_lite.train.fit` keeps what it has read. Theirs crops first, so it warps
-    each time.
+    Theirs is torchvision's reference recipe for SSD, which goes picture by picture. Both crop out
+    of the whole picture and warp last. With ``kept``, ours has its samples from an earlier epoch,
+    as :func:`~ssd_lite.train.fit` has.
     """
     images = pictures(batch)
     boxes, labels = (x for x in scenes(batch)[1:3])
@@ -331,10 +331,10 @@ def augmentation(batch: int, device: torch.device, kept: bool) -> Pair:
     uniforms = torch.rand(batch, UNIFORMS_PER_IMAGE, generator=torch.Generator().manual_seed(0)).to(
         device
     )
-    resized = Resized(Photographs(data), 300, antialias=False, keep=kept)
+    resized = training_pictures(Photographs(data), SSD300_VOC, PAPER, keep=kept)
 
     def ours():
-        seen = collate([resized[i] for i in range(batch)]).to(device)
-        return fast.augment_batch(*seen, uniforms, mean, 300)
+        images, boxes, labels, sizes = collate([resized[i] for i in range(batch)]).to(device)
+        return fast.augment_batch(images, boxes, labels, uniforms, mean, 300, sizes=sizes)
 
     return Pair(ours, theirs)

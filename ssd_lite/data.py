@@ -39,11 +39,12 @@ class Samples(Protocol):
 
 
 class Batch(NamedTuple):
-    """Samples of one size, stacked; objects padded to the longest list with label 0."""
+    """Samples, stacked: lists of objects padded with label 0, pictures at the right and below."""
 
-    images: UInt8[Tensor, "B 3 S S"]
-    boxes: Float[Tensor, "B G 4"]
+    images: UInt8[Tensor, "B 3 H W"]
+    boxes: Float[Tensor, "B G 4"]  # in fractions of each picture, without its padding
     labels: Int[Tensor, "B G"]
+    sizes: Int[Tensor, "B 2"]  # height and width of each picture, without its padding
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device, without synchronizing."""
@@ -51,7 +52,7 @@ class Batch(NamedTuple):
 
 
 def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
-    """Stack samples and pad their objects.
+    """Stack samples; pad their objects and their pictures.
 
     Looks at every box: a bad one is named here, not found later as NaN. With ``classes``, the
     number of classes that the network knows, labels beyond it are named too.
@@ -61,10 +62,13 @@ def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
     longest = max([1, *(len(sample.boxes) for sample in samples)])  # G >= 1, even without objects
     boxes = torch.zeros(len(samples), longest, 4)
     labels = torch.zeros(len(samples), longest, dtype=torch.int64)
+    sizes = torch.tensor([sample.image.shape[1:] for sample in samples])  # (B, 2)
+    images = torch.zeros(len(samples), 3, *sizes.amax(dim=0).tolist(), dtype=torch.uint8)
     for row, sample in enumerate(samples):
+        images[row, :, : sizes[row, 0], : sizes[row, 1]] = sample.image
         boxes[row, : len(sample.boxes)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
-    return Batch(torch.stack([sample.image for sample in samples]), boxes, labels)
+    return Batch(images, boxes, labels, sizes)
 
 
 def check_sample(sample: Sample, classes: int | None = None) -> None:
@@ -89,10 +93,20 @@ def check_sample(sample: Sample, classes: int | None = None) -> None:
 
 
 class Resized(Dataset):
-    """A data set whose pictures are warped to one size; with ``keep`` each is read only once."""
+    """A data set whose pictures are warped to one size; with ``keep`` each is read only once.
 
-    def __init__(self, data: Samples, size: int, antialias: bool, keep: bool = False):
-        self.data, self.size, self.antialias = data, size, antialias
+    With ``at_most``, sides that are not longer than ``size`` stay as they are.
+    """
+
+    def __init__(
+        self,
+        data: Samples,
+        size: int,
+        antialias: bool,
+        keep: bool = False,
+        at_most: bool = False,
+    ):
+        self.data, self.size, self.antialias, self.at_most = data, size, antialias, at_most
         self.kept: dict[int, Sample] | None = {} if keep else None
 
     def __len__(self) -> int:
@@ -102,8 +116,12 @@ class Resized(Dataset):
         if self.kept is not None and index in self.kept:
             return self.kept[index]
         sample = self.data[index]
-        if sample.image.shape[1:] != (self.size, self.size):
-            image = resize(sample.image[None].float(), self.size, self.antialias)[0]
+        height, width = sample.image.shape[1:]
+        size = (self.size, self.size)
+        if self.at_most:
+            size = (min(height, self.size), min(width, self.size))
+        if size != (height, width):
+            image = resize(sample.image[None].float(), size, self.antialias)[0]
             sample = sample._replace(image=image.round().clamp(0, 255).to(torch.uint8))
         if self.kept is not None:
             self.kept[index] = sample

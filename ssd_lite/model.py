@@ -118,10 +118,14 @@ class SSD(nn.Module):
 
 
 def resize(
-    images: Float[Tensor, "B C _ _"], size: int, antialias: bool
-) -> Float[Tensor, "B C S S"]:
-    """Warp images to ``size`` × ``size``, whatever their shape: SSD's way."""
-    return F.interpolate(images, (size, size), mode="bilinear", antialias=antialias)
+    images: Float[Tensor, "B C _ _"], size: int | tuple[int, int], antialias: bool
+) -> Float[Tensor, "B C H W"]:
+    """Warp images to ``size`` × ``size``, whatever their shape: SSD's way.
+
+    ``size`` may also be a height and a width.
+    """
+    size = (size, size) if isinstance(size, int) else size
+    return F.interpolate(images, size, mode="bilinear", antialias=antialias)
 
 
 def initialize(module: nn.Module) -> None:

@@ -14,17 +14,27 @@ def distort(
     and saturation by a factor of 0.5 to 1.5, hue by up to ±36°, contrast either before or after
     saturation and hue. Paper: section 2.2, after Howard (2013).
     """
+    brightness, before, saturation, hue, after = distortions(uniforms)
+    images = (images + brightness).clamp_(0, 255)
+    images = images.mul_(before).clamp_(0, 255)
+    images = shift_color(images, saturation, hue)
+    return images.mul_(after).clamp_(0, 255)
+
+
+def distortions(uniforms: Float[Tensor, "B 9"]) -> tuple[Float[Tensor, "B 1 1 1"], ...]:
+    """How much :func:`distort` does: brightness, contrast, saturation, hue, and contrast again.
+
+    Contrast stands twice, for it comes before saturation and hue or after them. What is off is 0
+    where it is added and 1 where it is multiplied.
+    """
     on, amount = uniforms[:, :4, None, None] < 0.5, uniforms[:, 4:8, None, None]  # (B, 4, 1, 1)
     brightness = torch.where(on[:, 0:1], 64 * amount[:, 0:1] - 32, 0)  # (B, 1, 1, 1)
     contrast = torch.where(on[:, 1:2], 0.5 + amount[:, 1:2], 1)
     saturation = torch.where(on[:, 2:3], 0.5 + amount[:, 2:3], 1)
     hue = torch.where(on[:, 3:4], 0.2 * amount[:, 3:4] - 0.1, 0)  # in turns
     early = uniforms[:, 8, None, None, None] < 0.5
-
-    images = (images + brightness).clamp_(0, 255)
-    images = images.mul_(torch.where(early, contrast, 1)).clamp_(0, 255)
-    images = shift_color(images, saturation, hue)
-    return images.mul_(torch.where(early, 1, contrast)).clamp_(0, 255)
+    before, after = torch.where(early, contrast, 1), torch.where(early, 1, contrast)
+    return brightness, before, saturation, hue, after
 
 
 def shift_color(

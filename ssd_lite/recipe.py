@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from ssd_lite.augment import PARTS, parse_augment
+from ssd_lite.augment import PARTS, longest_side, parse_augment
+from ssd_lite.data import Resized, Samples
+from ssd_lite.spec import SSDSpec
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,17 @@ GPU_RECIPE = replace(  # minutes on one GPU
 def recipe_from(fields: Mapping[str, Any]) -> Recipe:
     """A recipe from its JSON form, in which the tuple has become a list."""
     return Recipe(**{**fields, "milestones": tuple(fields["milestones"])})
+
+
+def training_pictures(data: Samples, spec: SSDSpec, recipe: Recipe, keep: bool) -> Resized:
+    """Training data, their pictures in the size that the recipe's augmentation wants.
+
+    A crop is cut out of the picture as it was read, or it would have little detail; only what no
+    crop can show is taken away before. Pictures that are mirrored at most are warped here.
+    """
+    if parse_augment(recipe.augment) in ((), ("mirror",)):
+        return Resized(data, spec.image_size, spec.antialias, keep)
+    return Resized(data, longest_side(spec.image_size), spec.antialias, keep, at_most=True)
 
 
 def learning_rate(step: int, recipe: Recipe) -> float:

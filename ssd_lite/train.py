@@ -17,7 +17,7 @@ from tqdm import tqdm
 from ssd_lite import fast
 from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch, parse_augment
 from ssd_lite.checkpoint import save_checkpoint
-from ssd_lite.data import Batch, Resized, Samples, batches, collate
+from ssd_lite.data import Batch, Samples, batches, collate
 from ssd_lite.distributed import (
     choose_device,
     join_processes,
@@ -32,7 +32,7 @@ from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
 from ssd_lite.precision import autocast
-from ssd_lite.recipe import Recipe, learning_rate, make_optimizer
+from ssd_lite.recipe import Recipe, learning_rate, make_optimizer, training_pictures
 from ssd_lite.runs import Log, read_metrics, resume, save_progress
 
 
@@ -51,13 +51,13 @@ def training_loss(
     ``network`` is ``model``, or ``model`` compiled or spread over processes.
     """
     # 1. Other pictures than last time.
-    images, boxes, labels = batch
+    images, boxes, labels, sizes = batch
     parts = parse_augment(recipe.augment)
     if parts == ("mirror",):  # nothing to warp
         images, boxes, labels = mirror_batch(images, boxes, labels, uniforms)
     elif parts:
         mean, size = model.mean * 255, model.spec.image_size
-        images, boxes, labels = augment(images, boxes, labels, uniforms, mean, size, parts)
+        images, boxes, labels = augment(images, boxes, labels, uniforms, mean, size, parts, sizes)
 
     # 2. What the network says.
     images = model.normalize(images).contiguous(memory_format=torch.channels_last)
@@ -199,7 +199,7 @@ def fit(
     if world_size() > 1:
         network = nn.parallel.DistributedDataParallel(network)
     network = fast.accelerate(network)  # the same answers, sooner: appendix F
-    train_data = Resized(train_data, model.spec.image_size, model.spec.antialias, keep=workers == 0)
+    train_data = training_pictures(train_data, model.spec, recipe, keep=workers == 0)
 
     # 2. What to tell whom.
     log = Log(run / "log.csv", step) if is_main else None

@@ -24,6 +24,7 @@ CHAPTER = {
     "postprocessing": "08",
     "detection": "08",
     "photometric": "09",
+    "windows": "09",
     "augment": "09",
     "metrics": "10",
     "evaluation": "10",

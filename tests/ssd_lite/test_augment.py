@@ -1,10 +1,12 @@
 """Chapter 9, second half: augmentation against colorsys and against what can be seen."""
 
 import colorsys
+from dataclasses import replace
 
 import pytest
 import torch
 
+from ssd_lite import fast
 from ssd_lite.augment import (
     CROP_UNIFORMS,
     MIN_OVERLAPS,
@@ -12,16 +14,18 @@ from ssd_lite.augment import (
     TRIALS,
     UNIFORMS_PER_IMAGE,
     augment_batch,
-    boxes_in_window,
-    compose_windows,
     crop,
     expand,
+    longest_side,
     mirror_batch,
     parse_augment,
-    sample_windows,
 )
 from ssd_lite.boxes import iou, paired_iou
+from ssd_lite.data import Sample, collate
 from ssd_lite.photometric import distort, shift_color
+from ssd_lite.recipe import PAPER, training_pictures
+from ssd_lite.spec import SSD300_VOC
+from ssd_lite.windows import boxes_in_window, compose_windows, sample_windows
 from tests.helpers import oracles
 
 SIZE = 96
@@ -204,6 +208,14 @@ def test_objects_are_cut_at_the_windows_edge_and_go_if_their_center_is_outside()
     assert moved[0, 3].tolist() == [0, 0, 1, 1]
 
 
+def test_an_object_whose_center_is_on_the_windows_edge_stays():
+    window = torch.tensor([[0.25, 0.25, 0.75, 0.75]])
+    boxes = torch.tensor([[[0.125, 0.5, 0.375, 0.625], [0.5, 0.625, 0.625, 0.875]]])
+    moved, kept = boxes_in_window(boxes, torch.tensor([[1, 2]]), window, NO)
+    assert kept.tolist() == [[1, 2]]
+    assert moved[0].tolist() == [[0, 0.5, 0.25, 0.75], [0.5, 0.75, 0.75, 1]]
+
+
 def test_padding_stays_padding():
     """Also where the padded box, four zeros, would have its center inside."""
     window = torch.tensor([[-0.5, -0.5, 0.5, 0.5]])
@@ -251,10 +263,89 @@ def test_thin_lines_turn_gray_when_seen_from_afar_and_do_not_flicker():
     assert (found - 127.5).abs().max() < 1
 
 
+def test_thin_lines_survive_where_the_window_has_a_pixel_for_each_of_them():
+    """No copy is taken that has fewer pixels than the window."""
+    stripes = torch.tensor([0.0, 255]).repeat(SIZE // 2).expand(1, 3, SIZE, SIZE)
+    found = sample_windows(stripes, WHOLE, NO, MEAN, SIZE)
+    torch.testing.assert_close(found, stripes, rtol=0, atol=0.01)
+
+
+# Pictures of many sizes in one batch. -------------------------------------------------------------
+
+# Height and width: odd, larger and smaller than the result, wide and tall.
+MANY_SIZES = [(40, 40), (97, 33), (31, 150), (20, 22), (200, 171), (64, 48)]
+
+
+def padded_batch(seed=0):
+    """Noise of many sizes, rubbish where it is padded, and what collate would say of it."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.tensor(MANY_SIZES)
+    high, wide = sizes.amax(dim=0).tolist()
+    images = torch.randint(0, 256, (len(sizes), 3, high, wide), generator=generator)
+    _, boxes, labels = scenes(len(sizes), seed=seed)
+    return images.to(torch.uint8), boxes, labels, sizes
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_windows_of_a_padded_batch_are_the_plain_loops(seed):
+    images, _, _, sizes = padded_batch(seed)
+    count = len(sizes)
+    side = torch.tensor([0.3, 1.03, 1.9, 3.9, 3.7, 0.7]).roll(seed)[:, None]
+    side = side * torch.tensor([[1.0, 0.7]])
+    corner = (1 - side) * random(count, 2, seed=seed)
+    window = torch.cat([corner, corner + side], dim=1)
+    mirrored = random(count, 1, seed=seed + 1) < 0.5
+    found = sample_windows(images.float(), window, mirrored, MEAN, 20, sizes)
+    for i, (high, wide) in enumerate(MANY_SIZES):
+        alone = images[i, :, :high, :wide]
+        expected = oracles.window_view(alone, window[i], mirrored[i].item(), MEAN, 20)
+        torch.testing.assert_close(found[i].double(), expected, rtol=0, atol=0.05)
+
+
+@pytest.mark.parametrize("method", [augment_batch, fast.augment_batch])
+def test_a_picture_does_not_notice_what_its_batch_pads_it_with(method):
+    images, boxes, labels, sizes = padded_batch()
+    uniforms = random(len(sizes), UNIFORMS_PER_IMAGE, seed=3)
+    together = method(images, boxes, labels, uniforms, MEAN, 40, sizes=sizes)
+    for i, (high, wide) in enumerate(MANY_SIZES):
+        one = slice(i, i + 1)
+        alone = augment_batch(
+            images[one, :, :high, :wide], boxes[one], labels[one], uniforms[one], MEAN, 40
+        )
+        torch.testing.assert_close(together[0][i], alone[0][0], rtol=0, atol=0.05)
+        assert torch.equal(together[1][i], alone[1][0])
+        assert torch.equal(together[2][i], alone[2][0])
+
+
+def test_bug_pictures_were_warped_before_they_were_cropped():
+    """A crop of side 0.3 of a 500-pixel picture shows its 150 pixels, not 90 of 300."""
+    stripes = torch.tensor([0, 255], dtype=torch.uint8).repeat(250).expand(3, 375, 500)
+    photograph = Sample(stripes, torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), "a.jpg")
+    window = torch.tensor([[0.35, 0.35, 0.65, 0.65]])
+
+    def edges(recipe):
+        batch = collate([training_pictures([photograph], SSD300_VOC, recipe, keep=False)[0]])
+        view = sample_windows(batch.images.float(), window, NO, MEAN, 300, batch.sizes)
+        bright = view[0, 0, 150] > 127.5
+        return int((bright[1:] != bright[:-1]).sum())
+
+    assert edges(PAPER) == 149  # between 150 stripes
+    assert edges(replace(PAPER, augment="mirror")) < 50  # warped first, for it is never cropped
+
+
+def test_no_crop_shows_more_detail_than_the_longest_side_has():
+    """The narrowest crop still has a pixel of the picture for each of its own."""
+    _, boxes, labels = scenes(1000)
+    width, height = (lambda w: w[:, 2:] - w[:, :2])(cropped(boxes, labels)).unbind(1)
+    narrowest = torch.minimum(width, height).min().item()
+    assert longest_side(300) == 1415
+    assert 300 <= 1415 * 0.3 / 2**0.5 < 1415 * narrowest
+
+
 # Expand and crop. ---------------------------------------------------------------------------------
 
 
-def test_every_second_window_is_expanded_up_to_4_times_with_the_picture_inside():
+def test_half_of_the_windows_are_expanded_up_to_4_times_with_the_picture_inside():
     windows = expand(random(2000, 4))
     side = windows[:, 2:] - windows[:, :2]
     torch.testing.assert_close(side[:, 0], side[:, 1])
@@ -422,7 +513,7 @@ def test_saturation_by_a_half_and_hue_by_36_degrees(part, amount):
     torch.testing.assert_close(distort(PIXEL, colors(**{part: amount})), expected, rtol=0, atol=0.1)
 
 
-def test_every_distortion_happens_in_every_second_picture():
+def test_every_distortion_happens_with_probability_one_half():
     """By itself: all other parts are off."""
     for part in range(4):
         uniforms = torch.full((400, 9), 0.9)

@@ -147,6 +147,16 @@ def test_collate_pads_with_label_0():
     assert batch.images.shape == (3, 3, 8, 8)
 
 
+def test_pictures_of_many_sizes_are_padded_at_the_right_and_below():
+    wide, tall = (torch.full((3, *size), 9, dtype=torch.uint8) for size in ((4, 8), (6, 5)))
+    batch = collate([sample([])._replace(image=wide), sample([])._replace(image=tall)])
+    assert batch.images.shape == (2, 3, 6, 8)
+    assert batch.sizes.tolist() == [[4, 8], [6, 5]]
+    for image, (height, width) in zip(batch.images, batch.sizes):
+        assert (image[:, :height, :width] == 9).all()
+        assert image.sum() == 9 * 3 * height * width  # zero beside it
+
+
 def test_a_batch_in_which_nobody_has_an_object_has_room_for_one():
     batch = collate([sample([]), sample([])])
     assert batch.boxes.shape == (2, 1, 4)
@@ -204,6 +214,16 @@ def test_resized_warps_pictures_and_leaves_boxes():
     assert torch.equal(small[1].boxes, scenes[1].boxes)
     halves = scenes[1].image.float().unflatten(1, (32, 2)).unflatten(3, (32, 2)).mean(dim=(2, 4))
     assert (small[1].image - halves).abs().mean() < 4
+
+
+def test_at_most_shrinks_only_the_sides_that_are_longer():
+    image = Shapes(1, size=64)[0].image
+    for cut, expected in (((64, 40), (32, 32)), ((20, 64), (20, 32)), ((20, 30), (20, 30))):
+        one = sample([])._replace(image=image[:, : cut[0], : cut[1]])
+        small = Resized([one], 32, antialias=True, at_most=True)[0]
+        assert small.image.shape[1:] == expected
+        if expected == cut:
+            assert same(small, one)
 
 
 def test_resized_leaves_pictures_of_the_right_size_alone():

@@ -5,12 +5,14 @@ torchvision's side is run; of others, a few lines that follow their rule.
 A rule that other tests hold already is not held again here; the appendix names them.
 """
 
+import colorsys
 import inspect
 import math
 from dataclasses import replace
 from functools import cache
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -26,19 +28,22 @@ from torchvision.models.detection.ssd import SSDFeatureExtractorVGG, _vgg_extrac
 from torchvision.transforms import v2
 from torchvision.tv_tensors import BoundingBoxes, Image
 
-from ssd_lite.augment import CROP_UNIFORMS, boxes_in_window, crop
+from ssd_lite.augment import CROP_UNIFORMS, MIN_OVERLAPS, TRIALS, crop
 from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.data import collate
 from ssd_lite.default_boxes import make_default_boxes, sizes_by_rule
+from ssd_lite.detection import Detections
 from ssd_lite.encoding import encode
 from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import assign, bipartite
+from ssd_lite.metrics import GroundTruth, average_precision, match_voc, precision_recall
 from ssd_lite.mining import all_negatives, hard_negatives
 from ssd_lite.model import SSD, initialize
+from ssd_lite.nms import batched_nms
 from ssd_lite.photometric import distort
-from ssd_lite.postprocessing import postprocess
-from ssd_lite.recipe import LITE_RECIPE, PAPER, make_optimizer
+from ssd_lite.postprocessing import compact, decode_boxes, postprocess
+from ssd_lite.recipe import LITE_RECIPE, PAPER, learning_rate, make_optimizer
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import (
     LITE,
@@ -48,6 +53,7 @@ from ssd_lite.spec import (
     SSD512_VOC,
 )
 from ssd_lite.train import train_step
+from ssd_lite.windows import boxes_in_window
 
 
 @cache
@@ -109,7 +115,7 @@ def test_without_steps_centers_lie_up_to_19_pixels_elsewhere():
 
 
 def test_clamping_all_four_numbers_moves_114_boxes_and_shrinks_20():
-    """amdegroot, lufficc and qfgaohao clamp center and size.
+    """amdegroot, lufficc, qfgaohao, sgrvinod and NVIDIA clamp center and size.
 
     What moves is the last row and column of the 10 × 10.
     """
@@ -119,6 +125,31 @@ def test_clamping_all_four_numbers_moves_114_boxes_and_shrinks_20():
     assert moved.sum() == 19 * SSD300_VOC.boxes_per_cell[2] == 114
     assert (300 * (boxes - clamped)[:, :2]).max().item() == pytest.approx(4, abs=1e-4)
     assert (boxes[:, 2:] != clamped[:, 2:]).any(dim=1).sum() == 20
+
+
+def test_sgrvinods_last_extra_square_is_the_whole_picture_and_ours_is_not():
+    """There the last size, 0.9, has no next one, and 1 is taken for the square's side."""
+    square, extra = 300 * make_default_boxes(SSD300_VOC)[-4:-2, 2]
+    assert (square.item(), extra.item()) == pytest.approx((264, (264 * 315) ** 0.5), abs=1e-3)
+    theirs = replace(SSD300_VOC, sizes=(*SSD300_VOC.sizes[:5], 270, 300 / 0.9), clip_sizes=True)
+    widths = 300 * make_default_boxes(theirs)[-4:, 2]
+    assert widths.tolist() == pytest.approx([270, 300, 300, 270 / 2**0.5], abs=1e-3)
+
+
+def test_sgrvinod_orders_ratios_otherwise_and_nvidia_takes_shape_by_shape():
+    """Weights from there answer for other boxes here."""
+    boxes = make_default_boxes(SSD300_VOC)
+    counts = [m * m * k for m, k in zip(SSD300_VOC.maps, SSD300_VOC.boxes_per_cell)]
+    sgrvinods, nvidias = [], []
+    for m, k, level in zip(SSD300_VOC.maps, SSD300_VOC.boxes_per_cell, boxes.split(counts)):
+        ratio = (level[:, 2] / level[:, 3]).view(m * m, k)
+        expected = torch.tensor([1, 1, 2, 1 / 2, 3, 1 / 3])[:k].expand(m * m, k)
+        torch.testing.assert_close(ratio, expected)
+        theirs = [0, 1, 2, 4, 3, 5] if k == 6 else [0, 1, 2, 3]
+        sgrvinods.append(level.view(m * m, k, 4)[:, theirs].flatten(0, 1))
+        nvidias.append(level.view(m * m, k, 4).transpose(0, 1).flatten(0, 1))
+    moved = [int((torch.cat(order) != boxes).any(dim=1).sum()) for order in (sgrvinods, nvidias)]
+    assert moved == [2 * (19**2 + 10**2 + 5**2), 8712]  # of 8732
 
 
 def test_torchvision_gives_corners_in_pixels_and_makes_them_at_every_call():
@@ -152,6 +183,10 @@ def test_torchvisions_matcher_lets_the_later_object_overwrite_and_loses_the_othe
 
 
 def test_torchvisions_matcher_gives_the_first_box_to_an_object_that_overlaps_none():
+    """So does everybody who lets the later object overwrite: a row of zeros has its maximum there.
+
+    These are amdegroot, lufficc, qfgaohao, sgrvinod and NVIDIA.
+    """
     nothing = torch.zeros(1, 4)
     assert SSDMatcher(0.5)(nothing).tolist() == [0, -1, -1, -1]
     assert bipartite(nothing[None]).tolist() == [[-1]]
@@ -283,7 +318,7 @@ def test_divided_per_image_a_lone_positive_counts_forty_times_one_in_a_crowd():
 
 
 def test_without_at_least_1_a_batch_without_positives_is_nan():
-    """amdegroot, lufficc and qfgaohao divide by what there is."""
+    """amdegroot, lufficc, qfgaohao and sgrvinod divide by what there is."""
     positive, losses = torch.zeros(2, 8, dtype=torch.bool), torch.zeros(2, 8)
     assert (losses[positive].sum() / positive.sum()).isnan()
     nothing = torch.zeros(2, 8, 4)
@@ -410,6 +445,65 @@ def test_torchvision_turns_the_hue_half_as_far():
     )
 
 
+def test_the_references_hue_stops_at_red_where_ours_turns_on():
+    """There it is a byte, half the degrees, that cannot fall below 0; above 180 it wraps."""
+    for degrees in (4, 20, 34, 36, 60, 200, 340):
+        pixel = torch.tensor(colorsys.hsv_to_rgb(degrees / 360, 0.6, 0.8)).view(3, 1, 1)
+        for amount, turn in ((0.0, -36), (1.0, 36)):
+            theirs = max(0, degrees // 2 + turn // 2) * 2 % 360
+            found = colorsys.rgb_to_hsv(*ours(pixel, hue=amount).flatten().tolist())[0] * 360
+            apart = (found - theirs + 180) % 360 - 180
+            short = min(0, degrees + turn)  # what is missing of the turn
+            assert apart == pytest.approx(short, abs=0.1)
+
+
+def bytes_of(levels):
+    """Rounded and cut, as OpenCV stores them."""
+    return levels.round().clamp(0, 255)
+
+
+def in_hsv_of_bytes(image, saturation=1, turn=0):
+    """Changed in HSV and brought back: hue counts 0 to 179, saturation and value 0 to 255."""
+    red, green, blue = image
+    value, least = image.amax(dim=0), image.amin(dim=0)
+    chroma = (value - least).clamp(min=1)
+    hue = torch.where(value == green, 2 + (blue - red) / chroma, 4 + (red - green) / chroma)
+    hue = torch.where(value == red, (green - blue) / chroma % 6, hue)
+    hue = bytes_of(bytes_of(30 * hue) % 180 + turn)
+    share = bytes_of(saturation * bytes_of(255 * (value - least) / value.clamp(min=1))) / 255
+    places = [(n + hue / 30) % 6 for n in (5, 3, 1)]
+    lacking = torch.stack([torch.minimum(x, 4 - x).clamp(0, 1) for x in places])
+    return bytes_of(value - value * share * lacking)
+
+
+def references_distort(image, uniforms):
+    """The authors' distortion of one picture, with whole numbers after every step."""
+    on, (brightness, contrast, saturation, hue) = uniforms[:4] < 0.5, uniforms[4:8]
+    steps = [
+        lambda x: bytes_of(x + 64 * brightness - 32),
+        lambda x: bytes_of(x * (0.5 + contrast)),
+        lambda x: in_hsv_of_bytes(x, saturation=0.5 + saturation),
+        lambda x: in_hsv_of_bytes(x, turn=36 * hue - 18),
+    ]
+    for part in (0, 1, 2, 3) if uniforms[8] < 0.5 else (0, 2, 3, 1):
+        image = steps[part](image) if on[part] else image
+    return image
+
+
+def test_colors_in_bytes_differ_from_ours_by_less_than_a_gray_level_on_average():
+    """By up to ten in vivid colors, whose hue there has steps of two degrees."""
+    generator = torch.Generator().manual_seed(0)
+    apart = []
+    for _ in range(100):
+        image = torch.randint(0, 256, (3, 32, 32), generator=generator).float()
+        uniforms = torch.rand(9, generator=generator)
+        uniforms[7] = 0.5 + uniforms[7] / 2  # the hue only upwards: see above
+        apart.append(distort(image[None], uniforms[None])[0] - references_distort(image, uniforms))
+    apart = torch.stack(apart).abs()
+    assert 0.1 < apart.mean() < 1
+    assert 3 < apart.max() < 12
+
+
 def test_torchvision_multiplies_brightness_where_the_reference_adds():
     """By 32 / 256 at most, so the two agree only for white."""
     assert v2.RandomPhotometricDistort().brightness == (1 - 32 / 256, 1 + 32 / 256)
@@ -439,7 +533,7 @@ def test_torchvisions_contrast_and_saturation_mix_with_gray():
     )
 
 
-def test_torchvision_shuffles_the_channels_of_every_second_picture():
+def test_torchvision_shuffles_the_channels_with_probability_one_half():
     torch.manual_seed(0)
     only_shuffle = v2.RandomPhotometricDistort((1, 1), (1, 1), (1, 1), (0, 0), p=0.5)
     shuffled = sum(not torch.allclose(only_shuffle(PIXEL), PIXEL, atol=1e-4) for _ in range(400))
@@ -487,6 +581,51 @@ def test_a_crop_may_lose_every_object_here_and_never_does_in_torchvision():
     assert 0 < kept < 300
 
 
+def crops_of_kind(place, count):
+    """Crops of one kind, and the uniforms behind them. One object fills the picture.
+
+    ``place`` is the kind's among all, if none has failed; the whole picture is the first.
+    """
+    uniforms = torch.rand(count, CROP_UNIFORMS, generator=torch.Generator().manual_seed(0))
+    whole, labels = torch.tensor([0.0, 0, 1, 1]).expand(count, 4), torch.ones(count, 1).long()
+    choice = torch.full((count, 1), (place + 0.5) / 7)
+    windows = crop(whole, whole[:, None], labels, uniforms, choice)
+    return windows, uniforms.view(count, len(MIN_OVERLAPS), TRIALS, 4)
+
+
+def test_a_crops_ratio_is_drawn_from_what_fits_and_rarely_spans_a_full_side():
+    """As by the authors' code until April 2017; since then it is drawn from 1/2 to 2, and clamped.
+
+    Then nearly a quarter of the trials span a full side.
+    """
+    windows, uniforms = crops_of_kind(6, 4000)  # any crop: its first trial
+    width, height = (windows[:, 2:] - windows[:, :2]).unbind(1)
+    scale, drawn = 0.3 + 0.7 * uniforms[:, -1, 0, 0], uniforms[:, -1, 0, 1]
+    fits = [scale.square().clamp(min=0.5), (1 / scale.square()).clamp(max=2)]
+    clamped = (0.5 + 1.5 * drawn).clamp(scale.square(), 1 / scale.square())
+    torch.testing.assert_close(
+        width / height, fits[0] + (fits[1] - fits[0]) * drawn, rtol=1e-3, atol=0
+    )
+    full = [
+        (torch.maximum(w, h) > 1 - 1e-4).float().mean().item()
+        for w, h in ((width, height), (scale * clamped.sqrt(), scale / clamped.sqrt()))
+    ]
+    assert full[0] < 0.01
+    assert full[1] == pytest.approx(0.23, abs=0.02)
+
+
+def test_amdegroots_kinds_of_crop_lack_the_one_with_an_iou_of_a_half():
+    """So do lufficc's and qfgaohao's: 0.1, 0.3, 0.7, 0.9, any, and the whole picture."""
+    least = []
+    for place in range(1, 7):
+        windows, uniforms = crops_of_kind(place, 300)
+        strictest_worked = ((0.3 + 0.7 * uniforms[:, 4, :, 0]).square() > 0.9).any(dim=1)
+        reached = iou(windows[strictest_worked], torch.tensor([[0.0, 0, 1, 1]])).min().item()
+        least.append(max(k for k in (0, 0.1, 0.3, 0.5, 0.7, 0.9) if k <= reached))
+    theirs = [0.1, 0.3, 0.7, 0.9, 0]
+    assert sorted(least) == sorted([*theirs, 0.5])
+
+
 # Inference. ---------------------------------------------------------------------------------------
 
 
@@ -505,23 +644,78 @@ def test_torchvisions_thresholds_are_the_references():
     )
 
 
-@pytest.mark.parametrize(
-    "limits", [{"per_class": 200}, {"per_image": 100}, {"score_threshold": 0.02}]
-)
-def test_others_candidates_change_only_the_end_of_the_list(limits):
-    """amdegroot: 200 of a class; lufficc: 100 kept; mmdetection: above 0.02.
-
-    What stays, stays in its order.
-    """
+def random_answers(spec):
+    """Logits of five classes, offsets, and the default boxes they are about."""
     generator = torch.Generator().manual_seed(0)
-    defaults = make_default_boxes(LITE)
+    defaults = make_default_boxes(spec)
     logits, offsets = (torch.randn(1, len(defaults), n, generator=generator) for n in (6, 4))
-    whole, few = (
-        postprocess(2 * logits, offsets, defaults, LITE, **more)[1][0] for more in ({}, limits)
-    )
+    return 2 * logits, offsets, defaults
+
+
+@pytest.mark.parametrize("limits", [{"per_class": 200}, {"per_image": 100}])
+def test_others_candidates_change_only_the_end_of_the_list(limits):
+    """amdegroot: 200 of a class; lufficc: 100 kept. What stays, stays in its order."""
+    answers = random_answers(LITE)
+    whole, few = (postprocess(*answers, LITE, **more)[1][0] for more in ({}, limits))
     first = int((few > 0).sum())
     assert 0 < first <= int((whole > 0).sum())
     torch.testing.assert_close(few[: min(first, 100)], whole[: min(first, 100)])
+
+
+def test_mmdetection_chooses_pairs_of_box_and_class_on_each_map():
+    """The 1000 best above 0.02, whatever their class, where we take 400 of each class of all maps.
+
+    Down to the score of the first pair that one of the rules leaves out, both say the same.
+    """
+    logits, offsets, defaults = random_answers(SSD300_VOC)
+    boxes, scores = decode_boxes(offsets, defaults, SSD300_VOC)[0], logits[0].softmax(dim=1)[:, 1:]
+    pairs, left_out, start = [], 0.02, 0
+    for m, k in zip(SSD300_VOC.maps, SSD300_VOC.boxes_per_cell):
+        end = start + m * m * k
+        here = [
+            (s, a, c)
+            for a, row in enumerate(scores[start:end].tolist(), start)
+            for c, s in enumerate(row, 1)
+        ]
+        here.sort(reverse=True)
+        pairs += [pair for pair in here[:1000] if pair[0] > 0.02]
+        left_out, start = max([left_out, *(s for s, _, _ in here[1000:1001])]), end
+    left_out = max(left_out, scores.sort(dim=0, descending=True).values[400].max().item())  # by us
+    pairs.sort(reverse=True)
+    best, index, labels = (torch.tensor([column]) for column in zip(*pairs))
+    keep = batched_nms(boxes[index], labels, 0.45)
+    _, theirs, _ = compact(boxes[index], best, labels, keep, per_image=200)
+    mine = postprocess(logits, offsets, defaults, SSD300_VOC, per_image=200)[1]
+    same = int((mine > left_out).sum())
+    assert 0 < same == (theirs > left_out).sum()
+    torch.testing.assert_close(theirs[0, :same], mine[0, :same])
+    assert (index[0] < 38 * 38 * 4).sum() == 1000  # the finest map has more to say
+
+
+# Evaluation. --------------------------------------------------------------------------------------
+
+
+def test_to_count_the_last_pixel_too_makes_a_hit_of_a_miss():
+    """VOC's own program: x1 - x0 + 1. Two boxes of a public example, whose bar is 0.3."""
+    found, real = torch.tensor([[109.0, 15, 186, 54]]), torch.tensor([[123.0, 30, 172, 74]])
+    verdicts = []
+    for more, expected in ((0, 0.2953), (1, 0.3034)):
+        a, b = (torch.cat([box[:, :2], box[:, 2:] + more], dim=1) for box in (found, real))
+        assert iou(a, b).item() == pytest.approx(expected, abs=1e-4)
+        seen = Detections(a, torch.tensor([0.18]), torch.tensor([1]))
+        truth = GroundTruth(b, torch.tensor([1]), torch.tensor([False]))
+        verdicts += match_voc(seen, truth, threshold=0.3).tolist()
+    assert verdicts == [0, 1]
+
+
+@pytest.mark.parametrize("found", range(1, 11))
+def test_the_references_recalls_of_7_and_9_tenths_miss_their_level(found):
+    """There recall is a float32, and 7/10 and 9/10 are then below 0.7 and 0.9."""
+    recall = float(np.float32(found) / np.float32(10))
+    theirs = sum(recall >= j / 10 for j in range(11)) / 11  # precision is 1 throughout
+    mine = average_precision(*precision_recall(np.array([True] * found), 10), "11-point")
+    assert mine == pytest.approx((found + 1) / 11)
+    assert mine - theirs == pytest.approx(1 / 11 if found in (7, 9) else 0)
 
 
 # Training. ----------------------------------------------------------------------------------------
@@ -542,3 +736,30 @@ def test_the_lite_recipe_clips_the_gradient_and_the_papers_does_not(recipe, left
     train_step(model, model, make_optimizer(model, recipe), batch, 0, recipe, objective)
     gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert gradient.norm().item() == pytest.approx(left, rel=1e-3)
+
+
+def test_momentum_differs_only_in_the_steps_after_the_rate_falls():
+    """Caffe keeps rate times gradient in its velocity; PyTorch multiplies the velocity by the rate.
+
+    So there the old rate acts on for a while: nine times too much at first, after 60 steps by 2%.
+    """
+    recipe = replace(PAPER, steps=400, milestones=(0.5,), weight_decay=0)
+    weight = torch.nn.Linear(1, 1, bias=False)
+    optimizer = make_optimizer(weight, recipe)
+    pytorchs = caffes = 0.0
+    share = []
+    for step in range(300):
+        rate = learning_rate(step, recipe)
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr_scale"] * rate
+        before = weight.weight.item()
+        weight.weight.grad = torch.ones(1, 1)
+        optimizer.step()
+        pytorchs = 0.9 * pytorchs + 1
+        caffes = 0.9 * caffes + rate
+        assert before - weight.weight.item() == pytest.approx(rate * pytorchs, rel=0.02)
+        share.append(caffes / (rate * pytorchs))
+    assert share[:200] == pytest.approx([1] * 200)
+    assert share[200] == pytest.approx(9.1, abs=0.05)
+    assert share[259] == pytest.approx(1.016, abs=0.002)
+    assert share[299] == pytest.approx(1, abs=1e-3)

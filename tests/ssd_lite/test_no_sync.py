@@ -159,7 +159,10 @@ def on_gpu(batch=2, size=96, objects=5):
     with torch.device("cuda"):
         images = torch.zeros(batch, 3, size, size, dtype=torch.uint8)
         return Batch(
-            images, torch.rand(batch, objects, 4), torch.ones(batch, objects, dtype=torch.int64)
+            images,
+            torch.rand(batch, objects, 4),
+            torch.ones(batch, objects, dtype=torch.int64),
+            torch.full((batch, 2), size),
         )
 
 
@@ -293,9 +296,10 @@ def test_what_is_asynchronous_is_not_taken_for_a_synchronization(way, no_gpu):
 
 def pieces():
     """Every piece that works on whole batches, ready to be called."""
-    images, boxes, labels = on_gpu()
+    images, boxes, labels, sizes = on_gpu()
     images, uniforms, defaults = images.float(), numbers(2, UNIFORMS_PER_IMAGE), numbers(100, 4)
     augmented = (images, boxes, labels, uniforms, numbers(3, 1, 1), 96)
+    padded = {"sizes": sizes}
     target_labels = torch.ones(2, 100, dtype=torch.int64, device="cuda")
     loss = partial(
         multibox_loss, numbers(2, 100, 3), numbers(2, 100, 4), target_labels, numbers(2, 100, 4)
@@ -305,7 +309,8 @@ def pieces():
     yield "mirror_batch", partial(mirror_batch, *augmented[:4])
     yield "match", partial(match, defaults, boxes, labels)
     yield "fast.match", partial(fast.match, defaults, boxes, labels)
-    yield "fast.augment_batch", partial(fast.augment_batch, *augmented)
+    yield "augment, padded", partial(augment_batch, *augmented, **padded)
+    yield "fast.augment_batch", partial(fast.augment_batch, *augmented, **padded)
     yield "match without objects", partial(match, defaults, boxes[:, :0], labels[:, :0])
     yield "encode", partial(encode, numbers(2, 100, 4), defaults)
     yield "decode", partial(decode, numbers(2, 100, 4), defaults)

@@ -156,6 +156,7 @@ def test_more_padding_means_no_more_operators():
         batch.images,
         torch.nn.functional.pad(batch.boxes, (0, 0, 0, 40)),
         torch.nn.functional.pad(batch.labels, (0, 40)),
+        batch.sizes,
     )
     assert operators(targets_and_loss, padded, *inputs) == operators(
         targets_and_loss, batch, *inputs

@@ -65,9 +65,10 @@ class Variant:
 
 
 def fewer_maps(spec: SSDSpec, count: int) -> SSDSpec:
-    """The ``count`` finest maps alone, as in the paper's table 3.
+    """The ``count`` finest maps alone, as in the paper's table 3 down to two maps.
 
-    The sizes are spread over them, and there are about as many default boxes.
+    The table's one map is conv7, the second finest; here the finest stays to the end. The sizes
+    are spread over the maps that stay, and there are about as many default boxes.
     """
     levels = len(spec.maps)
     sizes = np.interp(np.linspace(0, levels, count + 1), np.arange(levels + 1), spec.sizes)

@@ -131,7 +131,7 @@ def test_only_positives_and_chosen_negatives_send_a_gradient_to_the_logits():
     assert torch.equal((logits.grad != 0).any(dim=2), chosen | (labels > 0))
 
 
-def test_bug_no_positive_in_the_batch_divides_0_by_0_lufficc_168():
+def test_bug_no_positive_in_the_batch_divides_0_by_0_torchcv_35():
     case = seeded_case(share=0)
     for tensor in case[:2]:
         tensor.requires_grad_()
@@ -154,7 +154,7 @@ def test_bug_log_sum_exp_with_one_global_maximum_amdegroot_483():
     assert logits.grad.isfinite().all()
 
 
-def test_bug_integer_count_divided_in_place_amdegroot_408():
+def test_bug_integer_count_divided_in_place_amdegroot_173():
     """The count of positives is an integer, the loss is not; each call gives the same."""
     case = seeded_case()
     first, second = (multibox_loss(*case, hard_negatives) for _ in range(2))

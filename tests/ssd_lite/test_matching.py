@@ -68,6 +68,28 @@ def test_bipartite_equals_the_greedy_loop_on_1000_overlap_matrices():
         ]
 
 
+def authors_pairs(overlap):
+    """The authors' greedy loop: default boxes outside, objects inside, and only more is better."""
+    own = [-1] * len(overlap)
+    while True:
+        best, pair = 1e-6, None
+        for a in range(len(overlap[0])):
+            for g in range(len(overlap)):
+                if own[g] < 0 and a not in own and overlap[g][a] > best:
+                    best, pair = overlap[g][a], (g, a)
+        if pair is None:
+            return own
+        own[pair[0]] = pair[1]
+
+
+def test_ties_come_out_as_in_the_authors_loop_though_it_asks_boxes_before_objects():
+    """A pair is joined unless an earlier box of its object, or object of its box, is: both ways."""
+    generator = torch.Generator().manual_seed(7)
+    for i in range(125):
+        overlap = torch.randint(-1, 3, (8, 1 + i % 6, 1 + i % 5), generator=generator) / 2
+        assert bipartite(overlap).tolist() == [authors_pairs(image) for image in overlap.tolist()]
+
+
 def test_bipartite_resolves_a_chain_in_which_every_object_wants_its_neighbors_box():
     """One pair is settled in each round: the slowest case."""
     n = 8

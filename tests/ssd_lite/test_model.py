@@ -163,7 +163,7 @@ def test_bug_background_off_by_one_amdegroot_17():
     assert model(torch.zeros(1, 3, SIZE, SIZE))[0].shape[2] == 3
 
 
-def test_bug_priors_on_the_wrong_device_or_rebuilt_at_every_call_amdegroot_20(monkeypatch):
+def test_bug_priors_on_the_wrong_device_or_rebuilt_at_every_call_qfgaohao_8(monkeypatch):
     model = lite()
     monkeypatch.setattr(model_module, "make_default_boxes", None)  # a second call would fail
     before = model.default_boxes.data_ptr()

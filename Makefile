@@ -41,7 +41,7 @@ benchmark: $(VENV)/installed  ## Measure speed and memory beside torchvision's S
 
 # One thread for each worker: the workers already fill the cores. The longest test, the book's build, starts first.
 # The chapters run apart, for what they execute does not count as tested; chapter 11 trains a few steps only.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 .PHONY: test
 test: lint  ## Check everything: style, package, notebooks (all are run) and the book
 	$(PYTEST) tests --cov

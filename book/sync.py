@@ -123,9 +123,9 @@ def code_cells(notebook: dict) -> list[tuple[int, dict]]:
 
 
 def sync(root: Path = ROOT, check: bool = False) -> list[str]:
-    """Bring every chapter in line with the package, or with ``check`` only look.
+    """Bring every chapter in line with the package, and print what changed.
 
-    Returns what is wrong, a line each.
+    With ``check``, only look. Returns what is wrong, a line each.
     """
     problems = []
     for path in sorted((root / "chapters").glob("*.ipynb")):
@@ -144,6 +144,8 @@ def sync(root: Path = ROOT, check: bool = False) -> list[str]:
                     "run 'make sync'"
                 )
             elif wanted != source:
+                module, names = wanted.splitlines()[0][2:], ", ".join(shown_in(wanted)[1])
+                print(f"{path.name}, cell {i}: {names} written from {module}")
                 cell["source"] = wanted.splitlines(keepends=True)
                 changed = True
         if changed:  # in the form that Jupyter itself writes, so that nothing else differs

@@ -112,6 +112,11 @@ def test_matching(threshold):
         assert answer == wanted[0].tolist()
 
 
+def test_a_box_that_just_reaches_the_threshold_answers():
+    defaults, objects = [[0.5, 0.5, 1, 1], [0.5, 0.25, 1, 0.5]], [[0, 0, 1, 1]]
+    assert in_javascript("assign", [(defaults, objects, 0.5)]) == [[0, 0]]
+
+
 def test_matching_without_forcing_and_with_overwriting():
     boxes_, objects = [[0.5, 0.5, 1, 1]], [[0, 0, 0.9, 0.9], [0, 0, 0.4, 0.4]]
     calls = [(boxes_, objects, 0.5, forced) for forced in ("bipartite", "none", "overwrite")]

@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int, UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -154,12 +155,41 @@ def batches(
 def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
     """A picture from a file, upright and in RGB.
 
+    More than 8 bits of gray (16-bit, float) are scaled: the darkest pixel to 0, the brightest to
+    255.
+
     Raises:
         ValueError: the file is not there, or is no whole picture; the message names it.
     """
+    with _opened(path) as picture:
+        picture = ImageOps.exif_transpose(picture)
+        if picture.mode[0] in "IF":  # I, I;16, F
+            levels = np.nan_to_num(np.asarray(picture, dtype=np.float64))
+            low, high = levels.min(), levels.max()
+            levels = (levels - low) * (255 / (high - low) if high > low else 0)
+            picture = Image.fromarray(levels.round().astype(np.uint8))
+        pixels = np.asarray(picture.convert("RGB"))
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+
+
+def picture_size(path: str | Path) -> tuple[int, int, int]:
+    """Width and height of a picture that is upright, and how EXIF says it is turned, 1 to 8.
+
+    Reads the file's head alone. Errors as of :func:`read_image`.
+    """
+    with _opened(path) as picture:
+        turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
+        turn = turn if turn in range(1, 9) else 1
+        width, height = picture.size
+    return (height, width, turn) if turn >= 5 else (width, height, turn)
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """A picture file; whatever goes wrong with it becomes one clear ``ValueError``."""
     try:
         with Image.open(path) as picture:
-            pixels = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+            yield picture
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -168,4 +198,3 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
         raise ValueError(
             f"{path}: not a picture that can be read ({error}); replace or remove the file"
         ) from None
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()

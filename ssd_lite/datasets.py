@@ -1,14 +1,16 @@
 """Chapter 9. Data sets by the names that the command line gives them."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from torch.utils.data import ConcatDataset
 
 from ssd_lite.data import Samples
+from ssd_lite.folders import Survey, open_folder
 from ssd_lite.shapes import Shapes
-from ssd_lite.voc import VOCFolder, bccd, pascal_voc
+from ssd_lite.voc import bccd, pascal_voc
 
 
 def data_root() -> Path:
@@ -22,23 +24,29 @@ class Data(NamedTuple):
     train: Samples
     test: Samples
     classes: tuple[str, ...]
+    survey: Survey | None = None  # of a folder
 
 
-def open_data(name: str, root: Path, size: int, download: bool) -> Data:
-    """Both halves of a data set, by the name that the command line gives it."""
+def open_data(
+    name: str, root: Path, size: int, download: bool, classes: Sequence[str] | None = None
+) -> Data:
+    """Both halves of a data set, by the name that the command line gives it.
+
+    ``classes`` chooses some of the classes of a folder or of bccd.
+    """
+    if classes and name in ("shapes", "voc"):
+        raise ValueError(f"--classes: for folders and bccd, not for {name}")
     if name == "shapes":
         return Data(Shapes(8000, seed=0, size=size), Shapes(500, seed=1, size=size), Shapes.classes)
-    if name == "bccd":
-        train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
-    elif name == "voc":
+    if name == "voc":
         parts = [pascal_voc(root, "trainval", year, download) for year in ("2007", "2012")]
         test = pascal_voc(root, "test", "2007", download)
         return Data(ConcatDataset(parts), test, test.classes)
-    else:
-        folder = Path(name)
-        if not folder.is_dir():
-            raise ValueError(f"--data {name}: neither shapes, bccd or voc, nor a folder")
-        lists = folder / "ImageSets" / "Main"
-        train = VOCFolder(folder, "trainval" if (lists / "trainval.txt").exists() else "train")
-        test = VOCFolder(folder, "test" if (lists / "test.txt").exists() else "val", train.classes)
-    return Data(train, test, train.classes)
+    if name == "bccd" and not classes:
+        train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
+        return Data(train, test, train.classes)
+    folder = root / "bccd" if name == "bccd" else Path(name)
+    if not folder.is_dir():
+        raise ValueError(f"--data {name}: neither shapes, bccd or voc, nor a folder")
+    survey = open_folder(folder, classes)
+    return Data(survey.train, survey.test, survey.train.classes, survey)

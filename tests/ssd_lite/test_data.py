@@ -329,7 +329,7 @@ def test_500_damaged_files_give_a_picture_or_an_error_that_names_them(tmp_path):
             with warnings.catch_warnings(action="ignore"):
                 VOCFolder(folder, "trainval", ["cell"])[0]
         except ValueError as error:
-            assert "a.jpg: " in str(error)
+            assert "a.jpg" in str(error)
             refused += 1
     assert 50 < refused < 450
 
@@ -376,7 +376,7 @@ def test_difficult_objects_are_marked_or_left_out(tmp_path):
 def test_a_box_without_area_is_dropped_with_a_warning_that_names_the_file(tmp_path):
     flat = annotation(GOOD, ("cell", (20, 5, 20, 25)), ("cell", (5, 7, 9, 7)))
     write_folder(tmp_path, {"fine": (plain(), annotation(GOOD)), "flat": (plain(), flat)})
-    with pytest.warns(UserWarning, match=r"dropped boxes without area in flat\.xml$"):
+    with pytest.warns(UserWarning, match=r"repaired: .*flat\.xml: 2 without area dropped$"):
         folder = VOCFolder(tmp_path, "trainval")
     assert [len(s.boxes) for s in folder] == [1, 1]
 
@@ -419,7 +419,7 @@ BAD_ANNOTATIONS = {
         "object 2 .* corners reversed; swap min and max",
     ),
     "negative": (
-        annotation(("cell", (-3, 5, 30, 25))),
+        annotation(("cell", (-4, 5, 30, 25))),
         "outside the picture of 60 × 40 pixels; mend the box",
     ),
     "outside": (
@@ -520,7 +520,7 @@ def test_bccd_has_292_and_72_pictures_and_two_boxes_without_area(bccd_folder):
         ]
     assert [len(half) for half in halves] == [292, 72]
     assert sum(len(labels) for half in halves for _, _, labels, _ in half.items) == 4888 - 2
-    flat = {word.strip(",") for w in caught for word in str(w.message).split() if ".xml" in word}
+    flat = {word.strip(",:;") for w in caught for word in str(w.message).split() if ".xml" in word}
     assert len(flat) == 2
     for name in flat:
         text = (bccd_folder / "Annotations" / name).read_text()

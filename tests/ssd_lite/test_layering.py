@@ -15,19 +15,12 @@ PACKAGE, BOOK = Path(ssd_lite.__file__).parent, Path(book.__file__).parent
 # In the order in which they are taught. A module may import those before it, and no other.
 ORDER = [
     *("boxes", "spec", "default_boxes", "matching", "encoding", "loss", "mining", "bases", "model"),
-    *(
-        "nms",
-        "postprocessing",
-        "photometric",
-        "windows",
-        "augment",
-        "fast",
-        "precision",
-        "detection",
-    ),
-    *("data", "shapes", "downloads", "voc", "datasets", "metrics", "evaluation"),
+    *("nms", "postprocessing", "photometric", "windows", "augment", "fast"),
+    *("precision", "detection"),
+    *("data", "shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
+    *("datasets", "metrics", "evaluation"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "train"),
-    *("drawing", "commands", "cli", "__main__"),
+    *("drawing", "check", "commands", "cli", "__main__"),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -1,0 +1,165 @@
+"""Appendix B. Your own folder: what is in it, which half is held out, what must be mended."""
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ssd_lite.annotations import Annotation, examine
+from ssd_lite.data import Sample, read_image
+from ssd_lite.formats import Sources, find_annotations
+from ssd_lite.layout import Files, choose_halves, few
+
+
+class Pictures(Dataset):
+    """Pictures whose annotations have been examined: file, boxes in pixels, labels, difficult."""
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = tuple(classes)
+        self.items: list[tuple[Path, np.ndarray, list[int], list[bool]]] = []
+
+    def add(self, path: Path, annotation: Annotation, difficult: bool = True) -> None:
+        """One more picture; objects of other classes, or difficult ones, can be left out."""
+        names, marks = annotation.names, annotation.difficult
+        keep = [
+            i
+            for i, name in enumerate(names)
+            if name in self.classes and (difficult or not marks[i])
+        ]
+        labels = [self.classes.index(names[i]) + 1 for i in keep]
+        self.items.append((path, annotation.boxes[keep], labels, [marks[i] for i in keep]))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Sample:
+        path, boxes, labels, difficult = self.items[index]
+        image = read_image(path)
+        size = np.array([image.shape[2], image.shape[1]] * 2)
+        return Sample(
+            image=image,
+            boxes=torch.tensor((boxes / size).clip(0, 1), dtype=torch.float32).view(-1, 4),
+            labels=torch.tensor(labels, dtype=torch.int64),
+            difficult=torch.tensor(difficult, dtype=torch.bool),
+            name=str(path),
+        )
+
+
+@dataclass
+class Survey:
+    """What is in a folder, what was repaired, and what must be mended first."""
+
+    root: Path
+    form: str  # "VOC's XML", for example
+    train: Pictures
+    test: Pictures
+    split: str  # who decided what is held out
+    notes: list[str] = field(default_factory=list)  # worth knowing
+    repairs: list[str] = field(default_factory=list)  # each with its file
+    problems: list[str] = field(default_factory=list)  # each with its file and a remedy
+
+
+def survey_folder(root: str | Path, classes: Sequence[str] | None = None) -> Survey:
+    """Find out what is in a folder of annotated pictures, without raising for what is wrong.
+
+    VOC's XML in any arrangement, COCO's JSON, or YOLO's text. Lists or folders that say what is
+    held out are honored; else every fifth picture is, by a hash of its name, so that more pictures
+    never change sides.
+
+    Args:
+        root: the folder.
+        classes: the only classes to be used; by default all that occur, sorted.
+    """
+    root = Path(root)
+    files = Files(root)
+    problems: list[str] = []
+    notes: list[str] = []
+    form, sources = find_annotations(files, problems, notes)
+    examined, repairs = examine_all(sources, problems)
+    train, test, split = choose_halves(files, sorted(examined), problems, notes)
+
+    # Classes: all that occur, or those that were asked for.
+    learned, measured = (
+        Counter(name for path in half for name in examined[path].names) for half in (train, test)
+    )
+    check_classes(learned, measured, classes, problems, notes)
+    chosen = tuple(classes or sorted(learned | measured))
+    halves = Pictures(chosen), Pictures(chosen)
+    for half, paths in zip(halves, (train, test)):
+        for path in paths:
+            half.add(path, examined[path])
+    return Survey(root, form, *halves, split, notes, repairs, problems)
+
+
+def open_folder(root: str | Path, classes: Sequence[str] | None = None) -> Survey:
+    """:func:`survey_folder`, which raises for what must be mended and warns of what was.
+
+    Raises:
+        ValueError: all problems at once, each with its file and a remedy.
+    """
+    survey = survey_folder(root, classes)
+    report(survey.root, survey.problems, survey.repairs)
+    return survey
+
+
+def report(root: Path, problems: Sequence[str], repairs: Sequence[str]) -> None:
+    """Raise ``ValueError`` with all problems, or warn once of all repairs."""
+    if problems:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        more = f"; all of them: python -m ssd_lite check {root}" if len(problems) > 10 else ""
+        raise ValueError(f"{root}: {count}: {few(problems, 10, '; ')}{more}")
+    if repairs:
+        warnings.warn(f"{root}: repaired: {few(repairs, 3, '; ')}", stacklevel=3)
+
+
+def examine_all(sources: Sources, problems: list[str]) -> tuple[dict[Path, Annotation], list[str]]:
+    """Every picture's annotation as it fits the picture, and what was repaired for that."""
+    examined: dict[Path, Annotation] = {}
+    repairs = []
+    for picture, source, read in sources:
+        if picture in examined:
+            problems.append(f"{source}: {picture.name} has another annotation already; keep one")
+            continue
+        try:
+            examined[picture], done = examine(read(), picture, source)
+        except (ValueError, OSError) as error:
+            problems.append(str(error))
+            continue
+        repairs += [f"{source}: {what}" for what in done]
+    return examined, repairs
+
+
+def check_classes(
+    train: Counter[str],
+    test: Counter[str],
+    chosen: Sequence[str] | None,
+    problems: list[str],
+    notes: list[str],
+) -> None:
+    """What is odd about the classes' names, or about where they occur."""
+    occur = train + test
+    if unknown := sorted(set(chosen or ()) - set(occur)):
+        problems.append(
+            f"classes: no object is called {few(unknown)}; there are {few(sorted(occur), 20)}"
+        )
+    if chosen and (others := sorted(set(occur) - set(chosen))):
+        notes.append(f"objects of other classes count as background: {few(others, 10)}")
+    if not occur and not problems:
+        problems.append("no object on any picture: nothing to learn; annotate some")
+    if "background" in occur:
+        problems.append(
+            "a class is called 'background', which is no object; take those boxes out, or rename it"
+        )
+    alike: dict[str, list[str]] = {}
+    for name in sorted(occur):
+        alike.setdefault(name.casefold().replace("_", " ").replace("-", " "), []).append(name)
+    for names in alike.values():
+        if len(names) > 1:
+            notes.append(f"{' and '.join(map(repr, names))} are taken for different classes")
+    if only := sorted(set(test) - set(train)):
+        notes.append(f"held out only, so never learned and never found: {few(only, 10)}")

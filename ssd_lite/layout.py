@@ -1,0 +1,204 @@
+"""Appendix B. Where things lie in a folder: pictures by their names, and which are held out."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+PARTS = {  # how the parts of a data set are called, as lists or as folders
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    "trainval": "trainval",
+    "default": "all",  # CVAT's
+}
+OTHER_LISTS = {"segmentation", "layout", "action"}  # VOC's lists for other tasks
+ENCODINGS = ("utf-8-sig", "utf-16", "gb18030", "shift_jis", "cp1252")
+HELD_OUT = 5  # one picture in so many, where nobody has said which
+
+
+class Files:
+    """All pictures and possible annotations below a folder, by the stems of their names."""
+
+    def __init__(self, root: Path):
+        Image.init()
+        self.root = root
+        kinds = {ending for ending, form in Image.EXTENSION.items() if form in Image.OPEN}
+        self.picture_kinds = kinds - {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}
+        self.pictures: dict[str, list[Path]] = {}
+        self.others: dict[str, list[Path]] = {}  # by ending
+        for path in sorted(root.rglob("*")):
+            inside = path.relative_to(root).parts
+            if any(part.startswith((".", "__")) for part in inside) or not path.is_file():
+                continue
+            ending = path.suffix.lower()
+            if ending in self.picture_kinds:
+                self.pictures.setdefault(same_text(path.stem), []).append(path)
+            else:
+                self.others.setdefault(ending, []).append(path)
+
+    def picture(self, named: str | Path, near: Path | None = None) -> Path | None:
+        """The picture that a name or a path means: the one that shares most folders with it.
+
+        Raises:
+            ValueError: two are equally near.
+        """
+        name = PurePosixPath(str(named).replace("\\", "/"))
+        stem = self._stem(str(named))
+        found = self.pictures.get(same_text(stem), [])
+        if name.suffix.lower() in self.picture_kinds:
+            found = [p for p in found if p.suffix.lower() == name.suffix.lower()] or found
+        if len(found) < 2:
+            return found[0] if found else None
+        folders = (near.relative_to(self.root).parts[:-1] if near else ()) + name.parts[:-1]
+        share = [len(set(p.relative_to(self.root).parts[:-1]) & set(folders)) for p in found]
+        best = [p for p, count in zip(found, share) if count == max(share)]
+        if len(best) > 1:
+            raise ValueError(
+                f"{near or self.root}: {stem!r} may mean {best[0]} or {best[1]}; give pictures "
+                "different names"
+            )
+        return best[0]
+
+    def known(self, name: str) -> bool:
+        """Whether some picture has this name."""
+        return same_text(self._stem(name)) in self.pictures
+
+    def _stem(self, name: str) -> str:
+        path = PurePosixPath(name.replace("\\", "/"))
+        return path.stem if path.suffix.lower() in self.picture_kinds else path.name
+
+    def part(self, path: Path) -> str | None:
+        """The part of the data set, "train" for example, that a file's folders name."""
+        for name in path.relative_to(self.root).parts[:-1]:
+            if part := PARTS.get(re.sub(r"[-_ ]?\d{4}$", "", name.lower())):
+                return part
+        return None
+
+
+def same_text(name: str) -> str:
+    """A name in one of the two forms in which systems write accents."""
+    return unicodedata.normalize("NFC", name)
+
+
+def few(names: Sequence[object], shown: int = 3, between: str = ", ") -> str:
+    """The first of some names, and how many more there are."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return between.join(str(name) for name in names[:shown]) + more
+
+
+def choose_halves(
+    files: Files, annotated: Sequence[Path], problems: list[str], notes: list[str]
+) -> tuple[list[Path], list[Path], str]:
+    """What to train on, what to hold out, and who says so; the two never share a picture."""
+    parts, who = read_lists(files, set(annotated), problems, notes), "lists"
+    if not parts:
+        who = "folders"
+        for path in annotated:
+            parts.setdefault(files.part(path) or "", []).append(path)
+    held = next((name for name in ("test", "val") if parts.get(name)), None)
+    # With trainval and val but no test, trainval contains what is measured.
+    first, second = ("train", "trainval") if held == "val" else ("trainval", "train")
+    chosen = first if parts.get(first) else second
+    if held is None or not parts.get(chosen):
+        return *hash_halves([p for part in parts.values() for p in part], problems), (
+            "every fifth, by a hash of its name"
+        )
+
+    test, train = parts[held], parts[chosen]
+    both = sorted(set(train) & set(test))
+    if both:
+        notes.append(
+            f"{len(both)} pictures are in {chosen} and in {held}; they are held out, not trained "
+            f"on: {few([p.name for p in both])}"
+        )
+        train = [path for path in train if path not in set(both)]
+    if not train:
+        problems.append(
+            f"{files.root}: {chosen} and {held} name the same pictures, so nothing is left to "
+            f"train on; take some out of {held}"
+        )
+    unused = {p for part in parts.values() for p in part} - set(train) - set(test)
+    if unused:
+        notes.append(f"{len(unused)} pictures are in neither half ({chosen}, {held})")
+    return train, test, f"the {who} {chosen} and {held}"
+
+
+def hash_halves(paths: Iterable[Path], problems: list[str]) -> tuple[list[Path], list[Path]]:
+    """About a fifth held out, by names alone: more pictures never make one change sides."""
+
+    def number(path: Path) -> int:
+        name = same_text(path.stem).encode()
+        return int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
+
+    by_number = sorted(set(paths), key=number)
+    test = [path for path in by_number if number(path) % HELD_OUT == 0] or by_number[:1]
+    train = [path for path in by_number if path not in set(test)]
+    if by_number and not train:
+        train, test = test[1:], test[:1]
+    if not train and not problems:
+        problems.append(
+            f"{len(by_number)} annotated {'picture' if len(by_number) == 1 else 'pictures'}: too "
+            "few to train on some and hold one out; add more"
+        )
+    return sorted(train), sorted(test)
+
+
+def read_lists(
+    files: Files, annotated: set[Path], problems: list[str], notes: list[str]
+) -> dict[str, list[Path]]:
+    """The pictures that lists such as trainval.txt name, by the part they make."""
+    parts: dict[str, list[Path]] = {}
+    for path in files.others.get(".txt", []):
+        part = PARTS.get(path.stem.lower())
+        folders = {folder.lower() for folder in path.relative_to(files.root).parts[:-1]}
+        if part is None or folders & OTHER_LISTS or "labels" in folders:
+            continue
+        names = read_names(path, files)
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            notes.append(f"{path}: named twice: {few(twice)}")
+        listed = parts.setdefault(part, [])
+        for name in dict.fromkeys(names):
+            try:
+                picture = files.picture(name, near=path)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            if picture is None:
+                problems.append(f"{path}: names {name!r}, but there is no such picture")
+            elif picture in annotated:
+                listed.append(picture)
+        if not names:
+            problems.append(f"{path}: empty; write the names of the pictures into it, one a line")
+    return parts
+
+
+def read_names(path: Path, files: Files) -> list[str]:
+    """Names of pictures from a list in any usual encoding, with or without VOC's second column.
+
+    A whole line is a name, blanks and all; only a last -1, 0 or 1 that makes no name is VOC's.
+    """
+    content, guesses = path.read_bytes(), []
+    for encoding in ENCODINGS:
+        try:
+            lines = content.decode(encoding).splitlines()
+        except UnicodeError:
+            continue
+        names = [line.strip() for line in lines if line.strip()]
+        names = [name if files.known(name) else re.sub(r"\s+(-1|0|1)$", "", name) for name in names]
+        guesses.append(names)
+        if all(map(files.known, names)):
+            return names
+    return guesses[0] if guesses else []
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8; an error names it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}); save it as UTF-8") from None

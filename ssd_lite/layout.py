@@ -104,27 +104,31 @@ def choose_halves(
     first, second = ("train", "trainval") if held == "val" else ("trainval", "train")
     chosen = first if parts.get(first) else second
     if held is None or not parts.get(chosen):
-        return *hash_halves([p for part in parts.values() for p in part], problems), (
-            "every fifth, by a hash of its name"
-        )
+        train, test = hash_halves([p for part in parts.values() for p in part], problems)
+        split = "every fifth, by a hash of its name"
+    else:
+        train, test, split = parts[chosen], parts[held], f"the {who} {chosen} and {held}"
 
-    test, train = parts[held], parts[chosen]
-    both = sorted(set(train) & set(test))
+    # No picture is in both halves, and none is lost without a word.
+    both = set(train) & set(test)
     if both:
         notes.append(
             f"{len(both)} pictures are in {chosen} and in {held}; they are held out, not trained "
-            f"on: {few([p.name for p in both])}"
+            f"on: {few([p.name for p in sorted(both)])}"
         )
-        train = [path for path in train if path not in set(both)]
-    if not train:
+        train = [path for path in train if path not in both]
+    if both and not train:
         problems.append(
             f"{files.root}: {chosen} and {held} name the same pictures, so nothing is left to "
             f"train on; take some out of {held}"
         )
-    unused = {p for part in parts.values() for p in part} - set(train) - set(test)
+    unused = sorted(set(annotated) - set(train) - set(test))
     if unused:
-        notes.append(f"{len(unused)} pictures are in neither half ({chosen}, {held})")
-    return train, test, f"the {who} {chosen} and {held}"
+        notes.append(
+            f"{len(unused)} annotated pictures are not used ({split}): "
+            f"{few([p.name for p in unused])}"
+        )
+    return train, test, split
 
 
 def hash_halves(paths: Iterable[Path], problems: list[str]) -> tuple[list[Path], list[Path]]:

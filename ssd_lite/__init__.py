@@ -2,9 +2,9 @@
 
 Three lines find the objects in a picture: load a model, detect, draw::
 
-    from ssd_lite import detect, draw, load, read_image
+    from ssd_lite import detect, draw, load_model, read_image
 
-    model, image = load("runs/shapes-lite"), read_image("street.jpg")
+    model, image = load_model("runs/shapes-lite"), read_image("street.jpg")
     [found] = detect(model, [image])
     draw(image, found, model.classes).save("found.png")
 """

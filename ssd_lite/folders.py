@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ssd_lite.annotations import Annotation, examine
 from ssd_lite.data import Sample, read_image
-from ssd_lite.formats import Sources, find_annotations
+from ssd_lite.formats import Source, find_annotations
 from ssd_lite.layout import Files, choose_halves, few
 
 
@@ -117,7 +117,9 @@ def report(root: Path, problems: Sequence[str], repairs: Sequence[str]) -> None:
         warnings.warn(f"{root}: repaired: {few(repairs, 3, '; ')}", stacklevel=3)
 
 
-def examine_all(sources: Sources, problems: list[str]) -> tuple[dict[Path, Annotation], list[str]]:
+def examine_all(
+    sources: Iterable[Source], problems: list[str]
+) -> tuple[dict[Path, Annotation], list[str]]:
     """Every picture's annotation as it fits the picture, and what was repaired for that."""
     examined: dict[Path, Annotation] = {}
     repairs = []

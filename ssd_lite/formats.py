@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -10,11 +11,19 @@ from ssd_lite.annotations import Annotation, read_annotation, read_coco, read_yo
 from ssd_lite.layout import Files, few, read_text
 
 CLASS_FILES = ("classes.txt", "obj.names", "predefined_classes.txt")
-# A picture, its annotation's file, and how that is read.
-Sources = Iterable[tuple[Path, Path, Callable[[], Annotation]]]
 
 
-def find_annotations(files: Files, problems: list[str], notes: list[str]) -> tuple[str, Sources]:
+class Source(NamedTuple):
+    """One picture's annotation, before it is read."""
+
+    picture: Path
+    path: Path  # of the annotation
+    read: Callable[[], Annotation]
+
+
+def find_annotations(
+    files: Files, problems: list[str], notes: list[str]
+) -> tuple[str, Iterator[Source]]:
     """The folder's form, and for each picture its annotation's file and how to read it."""
     if not files.root.is_dir():
         raise ValueError(f"{files.root}: no such folder")
@@ -63,13 +72,13 @@ def paired(
         )
 
 
-def voc_sources(files: Files, problems: list[str], notes: list[str]) -> Sources:
+def voc_sources(files: Files, problems: list[str], notes: list[str]) -> Iterator[Source]:
     """Every XML file with its picture."""
     for picture, path in paired(files, files.others[".xml"], problems, notes):
-        yield picture, path, partial(read_annotation, path)
+        yield Source(picture, path, partial(read_annotation, path))
 
 
-def coco_sources(files: Files, cocos: Iterable[Path], problems: list[str]) -> Sources:
+def coco_sources(files: Files, cocos: Iterable[Path], problems: list[str]) -> Iterator[Source]:
     """Every picture that a COCO file names."""
     for path in cocos:
         try:
@@ -86,7 +95,7 @@ def coco_sources(files: Files, cocos: Iterable[Path], problems: list[str]) -> So
             if picture is None:
                 problems.append(f"{path}: names {name!r}, but there is no such picture")
             else:
-                yield picture, path, partial(_as_is, annotation)
+                yield Source(picture, path, partial(_as_is, annotation))
 
 
 def _as_is(annotation: Annotation) -> Annotation:
@@ -95,11 +104,11 @@ def _as_is(annotation: Annotation) -> Annotation:
 
 def yolo_sources(
     files: Files, texts: Iterable[Path], problems: list[str], notes: list[str]
-) -> Sources:
+) -> Iterator[Source]:
     """Every text file with its picture."""
     names = yolo_names(files, problems, notes)
     for picture, path in paired(files, texts, problems, notes):
-        yield picture, path, partial(read_yolo, path, names)
+        yield Source(picture, path, partial(read_yolo, path, names))
 
 
 def yolo_texts(files: Files) -> list[Path]:

@@ -56,7 +56,8 @@ def sample_windows(
 
     Crop, expand, resize and mirror in a single sampling. A window that shows much of a picture in
     few pixels samples a shrunk copy, or thin lines would flicker: the smallest that still has a
-    pixel for each of the window's. Arguments as for :func:`augment_batch`.
+    pixel for each of the window's. Arguments as for
+    :func:`~ssd_lite.augment.augment_batch`.
     """
     # The zeros outside a picture become the mean.
     images, window = on_canvas(images - mean, window, sizes)

@@ -45,6 +45,29 @@ def papers():
 
 
 PAPERS = papers()
+ENTRIES = parse_file(BIBLIOGRAPHY).entries
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_an_entry_says_who_what_where_and_when(entry):
+    """Each was compared with a public record: the publisher's, arXiv's or the authors' own."""
+    fields = entry.fields
+    names = [(*author.first_names, *author.last_names) for author in entry.persons["author"]]
+    assert all(len(name) >= 2 for name in names) and "others" not in str(names)
+    assert fields["title"] and re.fullmatch(r"(19|20)\d\d", fields["year"])
+    place = {"article": "journal", "inproceedings": "booktitle", "misc": "eprint"}[entry.type]
+    assert fields[place]
+    if entry.type == "article":
+        assert {"volume", "number", "pages"} <= set(fields)
+    if "pages" in fields:
+        first, last = fields["pages"].split("--")
+        assert int(first) < int(last)
+    assert re.fullmatch(r"10\.\d{4,5}/\S+", fields.get("doi", "10.1000/none"))
+    arxiv = re.fullmatch(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5})", fields["url"])
+    assert arxiv or re.fullmatch(r"https://doi\.org/10\.\d{4,5}/\S+", fields["url"])
+    assert fields.get("eprint") in (None, arxiv and arxiv[1])
+    if arxiv:  # a preprint is no younger than the paper, save for one that came months after
+        assert 2000 + int(arxiv[1][:2]) <= int(fields["year"]) + (int(arxiv[1][2:4]) == 1)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.stem for page in PAGES])

@@ -11,7 +11,6 @@ from ssd_lite.data import Sample
 from ssd_lite.detection import Detections
 from ssd_lite.drawing import draw
 from ssd_lite.folders import Pictures, Survey, survey_folder
-from ssd_lite.layout import few
 
 SHEET = 12  # pictures on a contact sheet
 THUMBNAIL = 320  # longest side of each, in pixels
@@ -48,9 +47,7 @@ def short_form(survey: Survey) -> str:
         table(survey.train, survey.test),
         *(f"note: {note}" for note in survey.notes),
     ]
-    if survey.repairs:
-        lines.append(f"repaired: {few(survey.repairs, 3, '; ')}")
-    return "\n".join(lines)
+    return "\n".join(lines)  # of repairs, open_folder has warned
 
 
 def long_form(survey: Survey) -> str:

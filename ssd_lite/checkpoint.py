@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ssd_lite.downloads import download_weights
 from ssd_lite.model import SSD
 from ssd_lite.spec import ExtraLayer, SSDSpec
 from ssd_lite.torchvision_weights import from_torchvision, read_state_dict
@@ -63,15 +64,16 @@ def load_checkpoint(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str,
     """
     path = Path(path)
     try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys()  # a list: the file itself cannot be iterated
-            tensors = {name: file.get_tensor(name) for name in names}
+        # Read, not mapped into memory: Windows replaces no file that is mapped.
+        content = path.read_bytes()
+        tensors = safetensors.torch.load(content)
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        metadata = header.get("__metadata__", {})
     except FileNotFoundError:
         raise ValueError(
             f"{path}: no such file; a run's checkpoints are best.safetensors and last.safetensors"
         ) from None
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise ValueError(
             f"{path}: not a whole safetensors file ({error}). It may be truncated, or a pickle, "
             "which could run code "
@@ -120,7 +122,7 @@ def load_model(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
         from torchvision.models.detection import SSD300_VGG16_Weights
 
         coco = SSD300_VGG16_Weights.COCO_V1
-        model = from_torchvision(coco.get_state_dict(check_hash=True), coco.meta["categories"][1:])
+        model = from_torchvision(download_weights(coco), coco.meta["categories"][1:])
     elif path.suffix in (".pth", ".pt"):
         model = from_torchvision(read_state_dict(path))
     elif path.is_dir():

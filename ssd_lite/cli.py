@@ -1,18 +1,23 @@
-"""The command line: ``python -m ssd_lite train | evaluate | detect``."""
+"""The command line: ``python -m ssd_lite train | evaluate | detect | check``."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from ssd_lite.commands import detect_command, evaluate_command, train_command
+from ssd_lite.check import check_command
+from ssd_lite.commands import evaluate_command, train_command
 from ssd_lite.datasets import data_root
+from ssd_lite.picture_files import detect_command
 
 DATA_HELP = (
     "shapes: drawn scenes, nothing to download. bccd: 364 photographs of blood cells, 9 MB, "
     "downloaded at need. voc: PASCAL VOC 2007 and 2012, about 3 GB, downloaded with --download. "
-    "Else a folder in VOC layout: JPEGImages/, Annotations/ and ImageSets/Main/ with the lists "
-    "trainval (or train) and test (or val)"
+    "Else a folder of pictures with annotations in VOC's XML, COCO's JSON or YOLO's text; look at "
+    "it with the command check"
 )
 MODEL_HELP = (
     "lite: small, minutes on two CPU cores. lite300: the same at 300 pixels, with a recipe for "
@@ -25,14 +30,38 @@ WEIGHTS_HELP = (
 )
 TRAIN_EPILOG = (
     "Results go to a folder below runs/: log.csv, best.safetensors, last.safetensors, "
-    "record.json. An interrupted run goes on exactly with --resume. Several GPUs: "
+    "record.json. An interrupted run goes on exactly with --resume RUN. With --resume RUN --steps "
+    "N it goes on until step N, also if it was finished: from there on each step has the learning "
+    "rate that it has in a run of N steps. Several GPUs: "
     "torchrun --nproc_per_node=N -m ssd_lite train ..."
 )
 DETECT_EPILOG = (
     "Writes each picture's drawing, and detections.json: label, score, box (left, top, right, "
-    "bottom; pixels)."
+    "bottom; pixels); while it works, a line a picture in detections.jsonl. What cannot be read is "
+    "passed over and listed at the end; the exit code is then 1."
 )
 PRECISIONS = ("fp32", "bf16")
+SWITCH = {"nargs": 0, "const": True, "default": False}  # an option without a value
+
+
+class _Noted(argparse.Action):
+    """Stores a value, and notes in ``args.given`` that it was given."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        if isinstance(self, argparse.BooleanOptionalAction):
+            values = not str(option_string).startswith("--no-")
+        setattr(namespace, self.dest, self.const if self.nargs == 0 and self.const else values)
+        namespace.given = namespace.given | {self.option_strings[0]}
+
+
+class _NotedSwitch(_Noted, argparse.BooleanOptionalAction):
+    """The same for --option and --no-option."""
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter):
@@ -49,63 +78,87 @@ def make_parser() -> argparse.ArgumentParser:
         description="The Single Shot MultiBox Detector: train it, measure it, use it.",
         epilog="Start with: python -m ssd_lite train. No download, minutes on a laptop.",
     )
-    commands = parser.add_subparsers(required=True, metavar="train | evaluate | detect")
+    words = "train | evaluate | detect | check"
+    commands = parser.add_subparsers(required=True, metavar=words)
 
     def command(name: str, function: Callable, summary: str, epilog: str = "") -> Callable:
         added = commands.add_parser(
             name, help=summary, description=summary, epilog=epilog, formatter_class=_Help
         )
-        added.set_defaults(function=function)
-        option = added.add_argument
-        option("--device", help="cuda, mps or cpu; by default the best there is")
+        added.set_defaults(function=function, given=frozenset())
+
+        def option(*names: str, **about: Any) -> None:
+            if names[0].startswith("--"):
+                about.setdefault("action", _Noted)
+            added.add_argument(*names, **about)
+
+        if name != "check":
+            option("--device", help="cuda, mps or cpu; by default the best there is")
         return option
 
     _add_train(command("train", train_command, "train a detector", TRAIN_EPILOG))
     summary = "measure a detector's average precision on held-out pictures"
     _add_evaluate(command("evaluate", evaluate_command, summary))
     _add_detect(command("detect", detect_command, "find objects in your pictures", DETECT_EPILOG))
+    summary = "say what is in a folder of annotated pictures, and draw some with their boxes"
+    _add_check(command("check", check_command, summary))
     return parser
 
 
-def _add_data(option: Callable) -> None:
-    option("--data", default="shapes", help=DATA_HELP)
+def _names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r}: expected names with commas between, as in a,b")
+    return names
+
+
+def _add_data(option: Callable, default: str | None, what: str) -> None:
+    option("--data", default=default, help=what + DATA_HELP)
     option("--root", type=Path, default=data_root(), help="folder for bccd and voc")
-    option("--download", action="store_true", help="let voc be downloaded")
+    option("--download", **SWITCH, help="let voc be downloaded")
+    classes = "only these classes of the data, as in a,b; by default all"
+    option("--classes", type=_names, help=classes)
 
 
 def _add_train(option: Callable) -> None:
-    _add_data(option)
+    _add_data(option, "shapes", "")
     models = ("lite", "lite300", "ssd300", "ssd512")
     option("--model", choices=models, default="lite", help=MODEL_HELP)
     # Not --run: torchrun takes that for an abbreviation of its own, wherever it stands.
     option("--out", type=Path, help="folder for the results; by default a new one below runs/")
-    resume = "go on with this run; other options are read from it"
+    resume = (
+        "go on with this run, from which all options are read but --steps, --device, --workers "
+        "and --download"
+    )
     option("--resume", type=Path, metavar="RUN", help=resume)
-    option("--steps", type=int, help="batches to train on; by default the model's recipe")
+    steps = "batches to train on, counted from the beginning; by default the model's recipe"
+    option("--steps", type=int, help=steps)
     option("--batch-size", type=int, help="pictures in a batch, of all processes together")
     option("--learning-rate", type=float, help="the largest of the schedule")
     option("--seed", type=int, help="another seed, other weights, order and augmentation")
     augment = "how training pictures are varied: paper, none, or parts, as in distort+mirror"
     option("--augment", help=augment)
     pretrained = "VGG16 as trained on ImageNet (528 MB, downloaded)"
-    option("--pretrained", action="store_true", help=pretrained)
+    option("--pretrained", **SWITCH, help=pretrained)
     option("--precision", choices=PRECISIONS, help="of the network; bf16 pays on recent GPUs")
-    option("--compile", action=argparse.BooleanOptionalAction, help="torch.compile the network")
+    option("--compile", action=_NotedSwitch, help="torch.compile the network")
     workers = "processes that read pictures; 0 keeps them in memory"
     option("--workers", type=int, default=0, help=workers)
 
 
 def _add_evaluate(option: Callable) -> None:
-    _add_data(option)
+    _add_data(option, None, "by default the data of the run that the weights are from. ")
     option("--weights", help=WEIGHTS_HELP)
     methods = ("area", "11-point")
     option("--method", choices=methods, default="area", help="11-point is VOC 2007's")
-    option("--coco", action="store_true", help="also COCO's six figures; takes longer")
+    option("--coco", **SWITCH, help="also COCO's six figures; takes longer")
     option("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
 
 
 def _add_detect(option: Callable) -> None:
-    option("images", nargs="+", type=Path, metavar="IMAGE", help="picture files")
+    images = "picture files, folders of them, or patterns, as in '*.jpg'"
+    option("images", nargs="+", type=Path, metavar="IMAGE", help=images)
     option("--weights", help=WEIGHTS_HELP)
     option("--threshold", type=float, default=0.5, help="smallest score that is drawn and listed")
     option("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
@@ -113,8 +166,28 @@ def _add_detect(option: Callable) -> None:
     option("--out", type=Path, default=Path("detections"), help=out)
 
 
+def _add_check(option: Callable) -> None:
+    option("folder", type=Path, metavar="FOLDER", help="what --data would name")
+    option("--classes", type=_names, help="only these classes, as in a,b; by default all")
+    out = "where to draw the contact sheet"
+    option("--out", type=Path, default=Path("check.jpg"), help=out)
+
+
+def print_anything(stream: object) -> None:
+    """Let no letter end a command: what a terminal or a file cannot show is written as its code.
+
+    Output into files and other programs is in UTF-8, unless ``PYTHONIOENCODING`` says otherwise.
+    """
+    if not isinstance(stream, io.TextIOWrapper):
+        return  # a notebook's, or a test's: these take everything
+    redirected = not stream.isatty() and "PYTHONIOENCODING" not in os.environ
+    stream.reconfigure(encoding="utf-8" if redirected else None, errors="backslashreplace")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run a command; what the user can fix ends in one line, not in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        print_anything(stream)
     args = make_parser().parse_args(arguments)
     try:
         args.function(args)

@@ -1,33 +1,38 @@
-"""What the command line does: train a detector, measure one, use one."""
+"""What the command line does: train a detector, or measure one."""
 
 import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from ssd_lite.checkpoint import load_model, write_atomically
-from ssd_lite.data import read_image
-from ssd_lite.datasets import open_data
-from ssd_lite.detection import Detections, detect
+from ssd_lite.check import short_form
+from ssd_lite.checkpoint import load_checkpoint, load_model, write_atomically
+from ssd_lite.datasets import Data, open_data
 from ssd_lite.distributed import (
-    broadcast_from_main,
     choose_device,
     describe_device,
+    from_main,
     join_processes,
     rank,
 )
-from ssd_lite.drawing import draw
+from ssd_lite.downloads import download_voc
 from ssd_lite.evaluation import evaluate_model
+from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
-from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, recipe_from
-from ssd_lite.runs import make_record, new_run, newest_run
+from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, learning_rate
+from ssd_lite.run_folder import Config, hold_run, new_run, read_config, run_at, write_config
+from ssd_lite.runs import MAY_CHANGE, make_record, newest_run
 from ssd_lite.spec import LITE, LITE_192, LITE_300, SSD300_VOC, SSD512_VOC, SSDSpec
 from ssd_lite.torchvision_weights import load_vgg16_features
 from ssd_lite.train import fit
+
+# What may be said when a run goes on: the rest is read from it.
+BESIDE_RESUME = {"--resume", "--steps", "--device", "--workers", "--download"}
 
 
 def choose_spec(model: str, data: str) -> SSDSpec:
@@ -71,115 +76,176 @@ def train_command(
     # 1. What to train, on what, where.
     device = choose_device(args.device)
     join_processes(device)
-    run, recipe = _interrupted(args) if args.resume else (_fresh(args), choose_recipe(args))
+    recipe = _interrupted(args) if args.resume else choose_recipe(args)
     spec = choose_spec(args.model, args.data)
-    data = open_data(args.data, args.root, spec.image_size, args.download)
+    data = _open(args, spec.image_size)
     torch.manual_seed(recipe.seed)
     model = SSD(spec, data.classes)
-    if args.pretrained and not args.resume:
+    if args.pretrained:
         load_vgg16_features(model)
 
-    # 2. Say so, in words and in the run's folder.
+    # 2. Its folder, in which no other training may write. Process 0 takes it for all.
     is_main = rank() == 0
-    if is_main:
-        config = {"data": args.data, "model": args.model, "root": str(args.root)}
-        config["recipe"] = asdict(recipe)
-        write_atomically(run / "config.json", json.dumps(config, indent=1).encode())
+    with ExitStack() as held:
+        run = from_main(lambda: _take_folder(args, held))
+        if is_main:
+            config = Config(args.data, args.model, args.root, args.classes, recipe)
+            write_config(run, config)
+            if data.survey:
+                print(short_form(data.survey))
+            print(
+                f"{spec.name} on {args.data}: {len(data.train)} pictures to train on, "
+                f"{len(data.test)} held out, {recipe.steps} steps of {recipe.batch_size} on "
+                f"{describe_device(device)}. Results go to {run}/",
+                flush=True,
+            )
+
+        # 3. Train.
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        began = time.monotonic()
+        try:
+            fit(model, data.train, data.test, recipe, run, device, args.workers, on_step=on_step)
+        except KeyboardInterrupt:
+            raise SystemExit(
+                f"\ninterrupted; go on with: python -m ssd_lite train --resume {run}"
+            ) from None
+        except (ValueError, OSError) as error:
+            raise ValueError(f"{error}{_how_to_go_on(run)}") from None
+
+        # 4. The record.
+        if is_main:
+            seconds = time.monotonic() - began
+            evaluation = evaluate_model(model, data.test, coco=True)  # once more, by size too
+            record = make_record(run, model, evaluation, device, seconds)
+            write_atomically(run / "record.json", json.dumps(record, indent=1).encode())
+            print(evaluation.table())
+            print(f"{seconds:.0f} s. Try it: python -m ssd_lite detect PICTURE.jpg --weights {run}")
+
+
+def _open(args: argparse.Namespace, size: int) -> Data:
+    """The data that were asked for."""
+    if args.data == "voc" and args.download:
+        for image_set, year in (("trainval", "2007"), ("trainval", "2012"), ("test", "2007")):
+            download_voc(args.root, image_set, year)
+    return open_data(args.data, args.root, size, False, args.classes)
+
+
+def _take_folder(args: argparse.Namespace, held: ExitStack) -> Path:
+    """The run's folder, ours until ``held`` is closed."""
+    if args.resume or args.out:
+        run = args.resume or run_at(args.out)
+        held.enter_context(hold_run(run))
+        if args.out and not args.resume:
+            run_at(run)  # once more: another training may have ended since
+        return run
+    run = new_run(f"{Path(args.data).resolve().name or 'data'}-{args.model}")
+    held.enter_context(hold_run(run))
+    return run
+
+
+def _how_to_go_on(run: Path) -> str:
+    """What to say after an error, if steps were saved before it."""
+    if not (run / "last.safetensors").exists():
+        return ""
+    return (
+        f". What was learned is in {run / 'last.safetensors'}; with that mended, go on with: "
+        f"python -m ssd_lite train --resume {run}"
+    )
+
+
+def _interrupted(args: argparse.Namespace) -> Recipe:
+    """An interrupted run's recipe; its data and model are put into ``args``."""
+    # 1. Nothing that the run has decided may be said again.
+    others = sorted(args.given - BESIDE_RESUME)
+    if others:
+        raise ValueError(
+            f"{', '.join(others)}: cannot be changed beside --resume, which takes "
+            f"{'it' if len(others) == 1 else 'them'} from the run; leave "
+            f"{'it' if len(others) == 1 else 'them'} out, or train anew without --resume"
+        )
+    run = args.resume
+    config = read_config(run)
+    if config is None:
+        raise ValueError(
+            f"--resume {run}: no config.json in it; name a run's folder, runs/shapes-lite for "
+            "example"
+        )
+    args.data, args.model, args.root, args.classes, recipe = config
+    if args.steps in (None, recipe.steps):
+        return recipe
+
+    # 2. Another number of steps: the schedule is stretched, and looked at as often as a new one's.
+    done = 0
+    if (run / "last.safetensors").exists():
+        done = load_checkpoint(run / "last.safetensors")[2].get("step", 0)
+    longer = replace(choose_recipe(args), steps=args.steps)
+    longer = replace(recipe, **{name: getattr(longer, name) for name in MAY_CHANGE})
+    if args.steps <= done:
+        raise ValueError(
+            f"--steps {args.steps}: {run} has been trained for {done} steps already; name more, "
+            "which counts from its beginning"
+        )
+    if rank() == 0:
+        rates = (
+            learning_rate(done, r)
+            for r in (longer, replace(recipe, steps=max(recipe.steps, done + 1)))
+        )
         print(
-            f"{spec.name} on {args.data}: {len(data.train)} pictures to train on, "
-            f"{len(data.test)} held out, {recipe.steps} steps of {recipe.batch_size} on "
-            f"{describe_device(device)}. Results go to {run}/",
-            flush=True,
+            f"--steps {args.steps}: {done} of {recipe.steps} planned steps are done; from here on "
+            f"each has the learning rate that it has in a run of {args.steps}: "
+            "{:.2g} next, instead of {:.2g}".format(*rates)
         )
-
-    # 3. Train.
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    began = time.monotonic()
-    try:
-        fit(model, data.train, data.test, recipe, run, device, args.workers, on_step=on_step)
-    except KeyboardInterrupt:
-        raise SystemExit(
-            f"\ninterrupted; go on with: python -m ssd_lite train --resume {run}"
-        ) from None
-
-    # 4. The record.
-    if is_main:
-        seconds = time.monotonic() - began
-        evaluation = evaluate_model(model, data.test, coco=True)  # once more, by size too
-        record = make_record(run, model, evaluation, device, seconds)
-        write_atomically(run / "record.json", json.dumps(record, indent=1).encode())
-        print(evaluation.table())
-        print(f"{seconds:.0f} s. Try it: python -m ssd_lite detect PICTURE.jpg --weights {run}")
-
-
-def _fresh(args: argparse.Namespace) -> Path:
-    """The folder of a new run: the one asked for, or one that does not exist yet."""
-    if args.out and (args.out / "last.safetensors").exists():
-        raise ValueError(
-            f"--out {args.out}: holds a run already; go on with --resume {args.out}, "
-            "or name another"
-        )
-    return args.out or broadcast_from_main(new_run(f"{Path(args.data).name}-{args.model}"))
-
-
-def _interrupted(args: argparse.Namespace) -> tuple[Path, Recipe]:
-    """An interrupted run's folder and recipe; its data and model are put into ``args``."""
-    path = args.resume / "config.json"
-    if not path.exists():
-        raise ValueError(
-            f"--resume {args.resume}: no config.json in it; name a run's folder, "
-            "runs/shapes-lite for example"
-        )
-    try:
-        config = json.loads(path.read_text())
-        args.data, args.model, args.root = config["data"], config["model"], Path(config["root"])
-        return args.resume, recipe_from(config["recipe"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not what a run writes there ({error}); train anew") from None
+    return longer
 
 
 def evaluate_command(args: argparse.Namespace) -> None:
     """Print a model's average precision on the held-out half of a data set."""
-    model = load_model(args.weights or newest_run(), choose_device(args.device))
-    data = open_data(args.data, args.root, model.spec.image_size, args.download)
-    if data.classes != model.classes:
+    # 1. The model, and what to measure it on: by default what its run has held out.
+    weights = args.weights or newest_run()
+    model = load_model(weights, choose_device(args.device))
+    if args.data is None:
+        _data_of_run(args, Path(weights))
+    data = _open(args, model.spec.image_size)
+
+    # 2. The classes that both know.
+    shared = [name for name in model.classes if name in data.classes]
+    if not shared:
         raise ValueError(
             f"--data {args.data} has the classes {', '.join(data.classes)}; "
-            f"the model knows {', '.join(model.classes)}"
+            f"the model knows {', '.join(model.classes)}: none in common"
         )
+    for who, names in (
+        ("the model", sorted(set(data.classes) - set(shared))),
+        ("the data", sorted(set(model.classes) - set(shared))),
+    ):
+        if names:
+            print(f"not measured, because {who} does not know them: {', '.join(names)}")
+
+    # 3. Measure.
+    test = data.test
+    if data.classes != model.classes:
+        test = Relabeled(test, data.classes, model.classes)
     evaluation = evaluate_model(
-        model, data.test, method=args.method, coco=args.coco, precision=args.precision
+        model, test, method=args.method, coco=args.coco, precision=args.precision
     )
-    print(f"{model.spec.name}, {evaluation.images} pictures, {evaluation.objects} objects")
+    per_class = {name: evaluation.per_class[name] for name in shared}
+    evaluation = replace(evaluation, classes=tuple(shared), per_class=per_class)
+    print(
+        f"{model.spec.name} on {args.data}, {evaluation.images} pictures, "
+        f"{evaluation.objects} objects"
+    )
     print(evaluation.table())
 
 
-def detect_command(args: argparse.Namespace) -> None:
-    """Detect objects in picture files: a drawing of each, and one JSON file for all."""
-    model = load_model(args.weights or newest_run(), choose_device(args.device))
-    args.out.mkdir(parents=True, exist_ok=True)
-    results = {}
-    used = {path.resolve() for path in args.images}  # a drawing never replaces a picture
-    for path in args.images:
-        image = read_image(path)
-        [found] = detect(model, [image], precision=args.precision)
-        target, number = args.out / f"{path.stem}.png", 0
-        while target.resolve() in used:
-            number += 1
-            target = args.out / f"{path.stem}-{number}.png"
-        used.add(target.resolve())
-        draw(image, found, model.classes, args.threshold).save(target)
-        detections = _to_json(found, model.classes, args.threshold)
-        results[str(path)] = {"drawing": target.name, "detections": detections}
-        print(f"{path}: {len(detections)} objects, drawn in {target}")
-    write_atomically(args.out / "detections.json", json.dumps(results, indent=1).encode())
-
-
-def _to_json(found: Detections, classes: tuple[str, ...], threshold: float) -> list[dict]:
-    """Detections as plain data: label, score and box (xyxy, pixels), best first."""
-    return [
-        {"label": classes[label - 1], "score": round(score, 4), "box": [round(x, 2) for x in box]}
-        for box, score, label in zip(*(x.tolist() for x in found))
-        if score >= threshold
-    ]
+def _data_of_run(args: argparse.Namespace, weights: Path) -> None:
+    """Put the data of the run that left these weights into ``args``."""
+    config = read_config(weights if weights.is_dir() else weights.parent)
+    if config is None or weights.suffix in (".pth", ".pt"):
+        raise ValueError(
+            f"--weights {weights}: no run's config.json beside them tells on what they were "
+            "trained; say on what to measure them, with --data shapes for example"
+        )
+    args.data = config.data
+    args.root = args.root if "--root" in args.given else config.root
+    args.classes = args.classes or config.classes

@@ -8,6 +8,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from ssd_lite import fast
+from ssd_lite.inputs import Picture, as_tensors
 from ssd_lite.model import SSD
 from ssd_lite.precision import autocast
 
@@ -23,7 +24,7 @@ class Detections(NamedTuple):
 @torch.inference_mode()
 def detect(
     model: SSD,
-    images: Sequence[UInt8[Tensor, "3 _ _"]],
+    images: Picture | UInt8[Tensor, "B 3 _ _"] | Sequence[Picture],
     score_threshold: float = 0.01,
     iou_threshold: float = 0.45,
     per_class: int = 400,
@@ -32,16 +33,23 @@ def detect(
 ) -> list[Detections]:
     """Detect objects in pictures of any size: one :class:`Detections` for each, on the CPU.
 
-    For a drawing raise ``score_threshold`` to about 0.5; for measuring average precision leave
-    it low. ``precision`` "bf16" lets the network compute in bfloat16, which pays where the
-    processor has it; boxes and scores stay fp32.
+    A picture is a path, a PIL image, a uint8 array (H, W, 3) or a uint8 tensor (3, H, W), in RGB;
+    ``images`` is one of them or a list. For a drawing raise ``score_threshold`` to about 0.5; for
+    measuring average precision leave it low. ``precision`` "bf16" lets the network compute in
+    bfloat16, which pays where the processor has it; boxes and scores stay fp32.
 
     Raises:
-        ValueError: an image of the wrong shape or type, or a network that answers with NaN or
-            infinity.
+        ValueError: an image of the wrong shape or type, a model whose weights have 16 bits, or a
+            network that answers with NaN or infinity.
     """
+    images = as_tensors(images)
     if not images:
         return []
+    if model.default_boxes.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"model: its weights and boxes were made {model.default_boxes.dtype}, too coarse for a "
+            'box; load it anew, and let the network alone compute in 16 bits: precision="bf16"'
+        )
     # 1. The network's answers, in evaluation mode.
     training = model.training
     model.eval()

@@ -1,11 +1,14 @@
 """Chapter 11. One device or several: where to train, and what processes share."""
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 def world_size() -> int:
@@ -55,6 +58,20 @@ def broadcast_from_main(value: Any) -> Any:
     if dist.is_initialized():
         dist.broadcast_object_list(values)
     return values[0]
+
+
+def from_main(function: Callable[[], T]) -> T:
+    """What a function gives in process 0, in every process; what it raises there, all raise."""
+    result: Any = None
+    if rank() == 0:
+        try:
+            result = (function(), None)
+        except (ValueError, OSError) as error:
+            result = (None, error)
+    value, error = broadcast_from_main(result)
+    if error is not None:
+        raise error
+    return value
 
 
 def positives_per_process(target_labels: Tensor) -> Tensor:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torchvision
 from jaxtyping import UInt8
-from PIL import Image, ImageColor, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 from torch import Tensor
 
 from ssd_lite.detection import Detections
+from ssd_lite.fonts import name_and_font
 
 # Colors that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3E9D", "#8C6D31")
@@ -55,10 +56,11 @@ def draw(
     if len(boxes):
         image = torchvision.utils.draw_bounding_boxes(image, boxes, colors=colors, width=width)
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(max(10, 13 * unit))
+    pen, size = ImageDraw.Draw(picture), max(10, 13 * unit)
     lines = list(zip(boxes.tolist(), scores.tolist(), labels.tolist(), colors))
     for (left, top, _, bottom), score, label, ground in reversed(lines):  # the best on top
-        text = f" {classes[label - 1]} {score:.2f} "
+        name, font = name_and_font(classes[label - 1], label, size)
+        text = f" {name} {score:.2f} "
         _, _, wide, high = font.getbbox(text, anchor="lt")
         high += 4 * width
         x = min(max(left, 0), max(picture.width - wide, 0))

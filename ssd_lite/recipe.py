@@ -118,6 +118,11 @@ def learning_rate(step: int, recipe: Recipe) -> float:
     return recipe.learning_rate * warm * 0.1**passed
 
 
+def evaluates(step: int, recipe: Recipe) -> bool:
+    """Whether a step is followed by a look at held-out pictures, as the last one always is."""
+    return step == recipe.steps or step % recipe.evaluate_every == 0
+
+
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD or AdamW.
 

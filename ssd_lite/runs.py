@@ -1,16 +1,16 @@
 """Chapter 11. The folder that a run leaves: log, checkpoints, record."""
 
 import csv
-import itertools
 import json
 import math
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from ssd_lite.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from ssd_lite.distributed import describe_device
@@ -18,6 +18,8 @@ from ssd_lite.evaluation import Evaluation
 from ssd_lite.loss import MultiBoxLoss
 from ssd_lite.model import SSD
 from ssd_lite.recipe import Recipe, learning_rate, recipe_from
+
+MAY_CHANGE = ("steps", "evaluate_every", "save_every")  # of a recipe, when a run goes on
 
 
 class Log:
@@ -32,19 +34,33 @@ class Log:
         """Go on after ``step``: lines of later steps, and one that a kill has torn, are dropped."""
         self.path = path
         self.rows = [row for row in read_log(path) if row["step"] <= step]
-        lines = [",".join(self.columns)] + [self._line(row) for row in self.rows]
-        write_atomically(path, ("\n".join(lines) + "\n").encode())
+        self._rewrite()
 
     def add(self, row: dict[str, float]) -> None:
         """Append a line; a column that is missing stays empty."""
         self.rows.append(row)
         try:
-            with open(self.path, "a") as file:
+            with open(self.path, "a", encoding="utf-8") as file:
                 file.write(self._line(row) + "\n")
         except OSError as error:
             raise OSError(
                 f"{self.path}: cannot be written ({error.strerror}); make room, then resume"
             ) from None
+
+    def add_map50(self, step: int, map50: float) -> None:
+        """Write what a look at held-out pictures gave into the line of its step."""
+        if not self.rows or self.rows[-1]["step"] != step:
+            self.rows.append({"step": step})
+        self.rows[-1]["map50"] = map50
+        self._rewrite()
+
+    def lacks_map50(self, step: int) -> bool:
+        """Whether the run ended between its last checkpoint and the look that was to follow."""
+        return not any("map50" in row for row in self.rows if row["step"] == step)
+
+    def _rewrite(self) -> None:
+        lines = [",".join(self.columns)] + [self._line(row) for row in self.rows]
+        write_atomically(self.path, ("\n".join(lines) + "\n").encode())
 
     def _line(self, row: dict[str, float]) -> str:
         return ",".join(f"{row[name]:.6g}" if name in row else "" for name in self.columns)
@@ -55,7 +71,7 @@ def read_log(path: str | Path) -> list[dict[str, float]]:
     if not Path(path).exists():
         return []
     # What follows the last line's end has been torn by a kill.
-    whole, _, _ = Path(path).read_text().rpartition("\n")
+    whole, _, _ = Path(path).read_text(encoding="utf-8").rpartition("\n")
     return [
         {name: float(value) for name, value in row.items() if value}
         for row in csv.DictReader(whole.splitlines())
@@ -81,12 +97,35 @@ def save_progress(
     save_checkpoint(run / "last.safetensors", model, extra, **about)
 
 
+def keep_evaluation(
+    run: Path,
+    log: Log,
+    model: SSD,
+    recipe: Recipe,
+    step: int,
+    evaluation: Evaluation,
+    best: float,
+) -> float:
+    """Say and log what a look at held-out pictures gave; keep the best model.
+
+    Returns the best mAP so far.
+    """
+    tqdm.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
+    if evaluation.map50 > best:  # never with NaN
+        best = evaluation.map50
+        path, about = run / "best.safetensors", asdict(recipe)
+        save_checkpoint(path, model, step=step, map50=best, recipe=about)
+    log.add_map50(step, evaluation.map50)
+    return best
+
+
 def resume(
     run: Path, model: SSD, optimizer: torch.optim.Optimizer, recipe: Recipe
 ) -> tuple[int, float]:
     """Load ``last.safetensors``, if there is one, into model and optimizer.
 
-    Returns its step and the best mAP so far.
+    The recipe may have other ``steps``, ``evaluate_every`` and ``save_every`` than before: its
+    schedule then holds from this step on. Returns the step and the best mAP so far.
     """
     path = run / "last.safetensors"
     if not path.exists():
@@ -102,7 +141,11 @@ def resume(
     for name, theirs, ours in (
         ("spec", saved.spec, model.spec),
         ("classes", saved.classes, model.classes),
-        ("recipe", recipe_then, recipe),
+        (
+            "recipe",
+            replace(recipe_then, **{name: getattr(recipe, name) for name in MAY_CHANGE}),
+            recipe,
+        ),
     ):
         if theirs != ours:
             raise ValueError(
@@ -120,6 +163,9 @@ def resume(
     optimizer.load_state_dict(
         {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
     )
+    # A look comes after its step's checkpoint, so its result may stand in best.safetensors alone.
+    if (path := run / "best.safetensors").exists():
+        best = max(best, load_checkpoint(path)[2].get("map50", best))
     return step, best
 
 
@@ -148,12 +194,6 @@ def read_metrics(
     return row
 
 
-def new_run(name: str) -> Path:
-    """A folder that does not exist yet: runs/shapes-lite, runs/shapes-lite-2, ..."""
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(run for run in map(Path("runs").joinpath, names) if not run.exists())
-
-
 def newest_run() -> Path:
     """The run below runs/ that was written to last."""
     found = sorted(Path("runs").glob("*/*.safetensors"), key=lambda path: path.stat().st_mtime)
@@ -169,8 +209,8 @@ def make_record(
 ) -> dict:
     """What a finished run is worth remembering by; pages plot and quote it."""
     log = read_log(run / "log.csv")
-    config = json.loads((run / "config.json").read_text())
-    speeds = sorted(row["images_per_second"] for row in log)
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    speeds = sorted(row["images_per_second"] for row in log if "images_per_second" in row)
     on_gpu = device.type == "cuda"
     return {
         "device": describe_device(device),
@@ -179,7 +219,7 @@ def make_record(
         "parameters": sum(p.numel() for p in model.parameters()),
         "config": {name: config[name] for name in ("data", "model", "recipe")},
         "seconds": round(seconds, 1),
-        "images_per_second": speeds[len(speeds) // 2],
+        "images_per_second": speeds[len(speeds) // 2] if speeds else None,
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else None,
         "curve": [{"step": row["step"], "map50": row["map50"]} for row in log if "map50" in row],
         "test_images": evaluation.images,

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ssd_lite.downloads import download_weights
 from ssd_lite.model import SSD
 from ssd_lite.spec import SSD300_TORCHVISION
 
@@ -108,7 +109,7 @@ def load_vgg16_features(model: SSD, state_dict: Mapping[str, Tensor] | None = No
     if state_dict is None:
         from torchvision.models import VGG16_Weights
 
-        state_dict = VGG16_Weights.IMAGENET1K_FEATURES.get_state_dict(check_hash=True)
+        state_dict = download_weights(VGG16_Weights.IMAGENET1K_FEATURES)
     ours = {
         name: x
         for name, x in model.base.state_dict().items()

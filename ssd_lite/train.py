@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from tqdm import tqdm
 
 from ssd_lite import fast
 from ssd_lite.augment import UNIFORMS_PER_IMAGE, augment_batch, mirror_batch, parse_augment
-from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.data import Batch, Samples, batches, collate
 from ssd_lite.distributed import (
     choose_device,
@@ -32,8 +30,8 @@ from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
 from ssd_lite.precision import autocast
-from ssd_lite.recipe import Recipe, learning_rate, make_optimizer, training_pictures
-from ssd_lite.runs import Log, read_metrics, resume, save_progress
+from ssd_lite.recipe import Recipe, evaluates, learning_rate, make_optimizer, training_pictures
+from ssd_lite.runs import Log, keep_evaluation, read_metrics, resume, save_progress
 
 
 def training_loss(
@@ -166,7 +164,8 @@ def fit(
 
     These are ``log.csv``, ``last.safetensors`` and ``best.safetensors``. Where the folder already
     holds a last checkpoint, training goes on from it, to the very weights that it would have
-    reached uninterrupted: order, augmentation and learning rate depend on the step alone.
+    reached uninterrupted: order, augmentation and learning rate depend on the step alone. A recipe
+    with more ``steps`` than the folder's trains longer, from there on at that recipe's rates.
 
     Args:
         model: changed in place.
@@ -201,10 +200,15 @@ def fit(
     network = fast.accelerate(network)  # the same answers, sooner: appendix F
     train_data = training_pictures(train_data, model.spec, recipe, keep=workers == 0)
 
-    # 2. What to tell whom.
+    # 2. What to tell whom. A run may have ended between a checkpoint and the look after it.
     log = Log(run / "log.csv", step) if is_main else None
     on_step = on_step if is_main and on_step else lambda step, model: None
+    on_evaluation = on_evaluation or (lambda step, evaluation: None)
     evaluation = None
+    if log is not None and step and evaluates(step, recipe) and log.lacks_map50(step):
+        evaluation = evaluate_model(model, test_data)
+        best = keep_evaluation(run, log, model, recipe, step, evaluation, best)
+        on_evaluation(step, evaluation)
     last_look, clock = step, time.monotonic()
     progress = tqdm(
         total=recipe.steps, initial=step, unit="step", disable=not is_main, dynamic_ncols=True
@@ -222,10 +226,9 @@ def fit(
             progress.update()
 
             # 4. Now and then, a look at the numbers: it synchronizes.
-            last = step == recipe.steps
-            evaluating = last or step % recipe.evaluate_every == 0
-            saving = last or step % recipe.save_every == 0
-            if not (evaluating or saving or step % 20 == 0):
+            evaluating = evaluates(step, recipe)
+            saving = evaluating or step % recipe.save_every == 0
+            if not (saving or step % 20 == 0):
                 continue
             row = read_metrics(model, loss, grad_norm, step, recipe, run)
             if log is None:
@@ -234,18 +237,12 @@ def fit(
             row["images_per_second"] = pictures / (time.monotonic() - clock)
             shown = ("classification", "localization")
             progress.set_postfix({name: f"{row[name]:.2f}" for name in shown})
+            log.add(row)
+            if saving:  # before a look, which a broken picture may end
+                save_progress(run, model, optimizer, recipe, step, best)
             if evaluating:
                 evaluation = evaluate_model(model, test_data)
-                row["map50"] = evaluation.map50
-                progress.write(f"step {step}: mAP@0.5 {evaluation.map50:.4f}")
-                if evaluation.map50 > best:
-                    best = evaluation.map50
-                    path, about = run / "best.safetensors", asdict(recipe)
-                    save_checkpoint(path, model, step=step, map50=best, recipe=about)
-                if on_evaluation:
-                    on_evaluation(step, evaluation)
-            log.add(row)
-            if saving:
-                save_progress(run, model, optimizer, recipe, step, best)
+                best = keep_evaluation(run, log, model, recipe, step, evaluation, best)
+                on_evaluation(step, evaluation)
             last_look, clock = step, time.monotonic()
     return evaluation

@@ -1,8 +1,12 @@
 """The command line: it teaches, it works, and its errors are one line with a remedy."""
 
 import json
+import os
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -17,7 +21,7 @@ from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
 from ssd_lite.runs import read_log
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, LITE_300, SSD300_VOC, SSD512_VOC
-from tests.helpers.scenes import annotation, folder_of_scenes, plain, run, write_folder
+from tests.helpers.scenes import ROOT, annotation, folder_of_scenes, plain, run, write_folder
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +89,10 @@ def tiny(data):
                 "recipe",
             ],
         ),
-        (["evaluate"], ["default: shapes", "default: area", "newest run", "coco", "11-point"]),
+        (
+            ["evaluate"],
+            ["by default the data of the run", "default: area", "newest run", "coco", "11-point"],
+        ),
         (
             ["detect"],
             ["default: 0.5", "default: detections", "detections.json", "newest run", "pixels"],
@@ -295,7 +302,9 @@ def test_from_python_three_lines_are_enough(tmp_path):
 def test_evaluate_takes_the_newest_run_and_any_folder(tmp_path, capsys):
     a_model(tmp_path / "runs" / "one" / "best.safetensors", sorted(Shapes.classes))
     command("evaluate", "--data", folder_of_scenes(tmp_path / "scenes", 1, 2))
-    assert "LITE, 3 pictures" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "LITE on " in said
+    assert "scenes, 3 pictures" in said
 
 
 def test_a_voc_folder_may_have_train_and_val_instead(tmp_path):
@@ -340,7 +349,7 @@ ERRORS = {
         ["train", "--data", "nowhere"],
         "--data nowhere: neither shapes, bccd or voc, nor a folder",
     ),
-    "empty folder": (["train", "--data", "."], "no such file; a folder in VOC layout has"),
+    "empty folder": (["train", "--data", "."], "no pictures in it; expected pictures"),
     "no VOC": (["train", "--data", "voc"], "no PASCAL VOC 2007 trainval here"),
     "unknown device": (
         ["train", "--device", "gpu"],
@@ -398,9 +407,9 @@ def test_a_damaged_config_is_named(config, tmp_path, capsys):
 
 def test_other_classes_are_named(tmp_path, capsys):
     weights = a_model(tmp_path / "m.safetensors", ["disc", "square"])
-    message = refused(capsys, "evaluate", "--weights", weights)
+    message = refused(capsys, "evaluate", "--weights", weights, "--data", "shapes")
     assert "--data shapes has the classes ellipse, " in message
-    assert "the model knows disc, square" in message
+    assert "the model knows disc, square: none in common" in message
 
 
 def test_a_state_dict_of_another_model_is_told_in_one_line(tmp_path, capsys):
@@ -413,8 +422,10 @@ def test_a_state_dict_of_another_model_is_told_in_one_line(tmp_path, capsys):
 @pytest.mark.parametrize("content", [b"", b"Once upon a time"])
 def test_a_file_that_is_no_picture_is_named(content, tmp_path, capsys):
     (tmp_path / "a.jpg").write_bytes(content)
-    message = refused(capsys, "detect", "a.jpg", "--weights", a_model(tmp_path / "m.safetensors"))
-    assert "a.jpg: not a picture that can be read" in message
+    with pytest.raises(SystemExit) as stopped:
+        command("detect", "a.jpg", "--weights", a_model(tmp_path / "m.safetensors"))
+    assert stopped.value.code == 1
+    assert "a.jpg: not a picture that can be read" in capsys.readouterr().err
 
 
 def test_a_missing_picture_is_named(tmp_path, capsys):
@@ -454,3 +465,49 @@ def test_a_full_disk_is_told_with_the_files_name(tmp_path, capsys, monkeypatch):
     message = refused(capsys, *arguments, "--out", "mine")
     assert "config.json: cannot be written (No space left on device)" in message
     assert "make room" in message
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", None])
+def test_a_letter_that_the_output_cannot_show_ends_nothing(encoding, tmp_path):
+    """A class name in a table that is written into a file, as on Windows."""
+    program = (
+        "import sys; from ssd_lite.cli import print_anything; "
+        "print_anything(sys.stdout); print('梨  0.9')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if encoding:
+        environment["PYTHONIOENCODING"] = encoding
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    expected = b"\\u68a8  0.9" if encoding else "梨  0.9".encode()
+    assert done.stdout.strip() == expected
+
+
+def no_network(*_, **__):
+    raise URLError("no network here")
+
+
+@pytest.mark.parametrize(
+    "words, address, place",
+    [
+        (
+            ["train", "--data", "voc", "--download"],
+            "VOCtrainval_06-Nov-2007.tar",
+            "save it as data",
+        ),
+        (["evaluate", "--weights", "coco", "--data", "bccd"], "ssd300_vgg16_coco", "checkpoints"),
+        (["train", "--model", "ssd300", "--pretrained"], "vgg16_features", "checkpoints"),
+        (["train", "--data", "bccd"], "BCCD_Dataset", "into data"),
+    ],
+    ids=["VOC", "COCO", "VGG", "BCCD"],
+)
+def test_a_download_without_a_network_names_address_and_place(
+    words, address, place, capsys, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("urllib.request.urlopen", no_network)
+    monkeypatch.setattr("torch.hub.urlopen", no_network)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    message = refused(capsys, *words, "--root", "data")
+    assert "https://" in message and address in message
+    assert "cannot be downloaded (no network here); try again where there is a network" in message
+    assert place in message.replace("\\", "/")

@@ -182,6 +182,11 @@ def test_collate_refuses_pixels_where_fractions_belong():
         collate([sample([[10.0, 20.0, 30.0, 40.0]], name="scene 7")])
 
 
+def test_a_box_beyond_1_is_refused_however_little():
+    with pytest.raises(ValueError, match="expected fractions of the picture"):
+        collate([sample([[0.5, 0.5, 1.001, 0.9]])])
+
+
 @pytest.mark.parametrize("labels", [[0], [-1], [1, 2]])
 def test_collate_refuses_labels_that_do_not_go_with_the_boxes(labels):
     one = sample([[0.1, 0.1, 0.2, 0.2]], name="scene 7")
@@ -587,7 +592,7 @@ def damaged(archive):
 def test_a_damaged_download_is_an_error_that_says_what_to_do(tmp_path, damage):
     picture = jpeg(Image.effect_noise((200, 200), 50))
     archive = zipped(one_picture(tmp_path / "source", annotation(GOOD), picture))
-    with pytest.raises(ValueError, match="cannot be downloaded .*try again, or put BCCD into"):
+    with pytest.raises(ValueError, match="cannot be downloaded .*try again where .*unpack"):
         download_bccd(tmp_path / "bccd", lambda url: damage(archive))
     assert not (tmp_path / "bccd").exists()
 
@@ -597,7 +602,7 @@ def test_no_network_is_an_error_that_says_what_to_do(tmp_path):
         raise OSError("Network is unreachable")
 
     with pytest.raises(
-        ValueError, match="cannot be downloaded .*unreachable.*try again, or put BCCD into"
+        ValueError, match="cannot be downloaded .*unreachable.*try again where .*unpack"
     ):
         download_bccd(tmp_path / "bccd", offline)
 

@@ -16,11 +16,11 @@ PACKAGE, BOOK = Path(ssd_lite.__file__).parent, Path(book.__file__).parent
 ORDER = [
     *("boxes", "spec", "default_boxes", "matching", "encoding", "loss", "mining", "bases", "model"),
     *("nms", "postprocessing", "photometric", "windows", "augment", "fast"),
-    *("precision", "detection"),
-    *("data", "shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
-    *("datasets", "metrics", "evaluation"),
-    *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "train"),
-    *("drawing", "check", "commands", "cli", "__main__"),
+    *("precision", "data", "inputs", "detection"),
+    *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
+    *("datasets", "metrics", "evaluation", "labels"),
+    *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
+    *("train", "fonts", "drawing", "check", "commands", "picture_files", "cli", "__main__"),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

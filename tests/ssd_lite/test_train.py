@@ -315,10 +315,11 @@ def test_a_run_leaves_its_log_and_two_checkpoints(tmp_path):
     }
     last, extra, about = load_checkpoint(tmp_path / "last.safetensors")
     assert same_weights(last, model)
-    assert (about["step"], about["best"], about["torch"]) == (
+    # Saved before the last look, whose result stands in the best checkpoint.
+    assert (about["step"], about["best"], about["torch"]) == (6, seen[0][1], torch.__version__)
+    assert resume(tmp_path, model, make_optimizer(model, SMALL), SMALL) == (
         6,
         max(m for _, m in seen),
-        torch.__version__,
     )
     assert about["recipe"] == {**asdict(SMALL), "milestones": list(SMALL.milestones)}
     assert len(extra) == 3 * len(

@@ -1,0 +1,180 @@
+"""What ``detect`` does on the command line: files, folders and patterns, one after the other."""
+
+import argparse
+import glob
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from ssd_lite.checkpoint import load_model, write_atomically
+from ssd_lite.data import read_image
+from ssd_lite.detection import Detections, detect
+from ssd_lite.distributed import choose_device
+from ssd_lite.drawing import draw
+from ssd_lite.runs import newest_run
+
+MANY = 20  # pictures, from which on a bar shows the progress
+
+
+def detect_command(args: argparse.Namespace) -> None:
+    """Detect objects in picture files: a drawing of each, and one JSON file for all.
+
+    A file that is no picture is passed over, and named at the end.
+    """
+    # 1. The model and the pictures.
+    model = load_model(args.weights or newest_run(), choose_device(args.device))
+    paths = find_pictures(args.images, args.out)
+    args.out.mkdir(parents=True, exist_ok=True)
+    used = {path.resolve() for path in paths}  # a drawing never replaces a picture
+    failed = []
+
+    # 2. One after the other. What is found stands on the disk before the next.
+    with (
+        results_file(args.out / "detections.json") as add,
+        tqdm(paths, unit="picture", disable=len(paths) < MANY, dynamic_ncols=True) as progress,
+    ):
+        for path in progress:
+            try:
+                image = read_image(path)
+            except ValueError as error:
+                failed.append(" ".join(str(error).split()))
+                continue
+            [found] = detect(model, [image], precision=args.precision)
+            target = _free_name(args.out, path.stem, used)
+            draw(image, found, model.classes, args.threshold).save(target)
+            detections = _to_json(found, model.classes, args.threshold)
+            add(str(path), {"drawing": target.name, "detections": detections})
+            tqdm.write(f"{path}: {len(detections)} objects, drawn in {target}")
+
+    # 3. What could not be read.
+    if failed:
+        print(f"{len(failed)} of {len(paths)} pictures failed:", file=sys.stderr)
+        print(*(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
+        raise SystemExit(1)
+
+
+@cache
+def picture_kinds() -> frozenset[str]:
+    """How the names of pictures end that Pillow reads, in lower case."""
+    Image.init()
+    kinds = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+    # Documents and films, and what Pillow knows by name only.
+    others = {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".bufr", ".grib", ".h5", ".hdf"}
+    return frozenset(kinds - others)
+
+
+def find_pictures(words: Sequence[str | Path], out: Path) -> list[Path]:
+    """The picture files that words on the command line mean: files, folders, patterns.
+
+    A folder means the pictures right in it. Patterns are expanded here too, because not every
+    shell does it; ``**`` is any number of folders, and ``*.jpg`` also means ``.JPG``. What lies in
+    ``out``, the drawings of the last time, is no picture to look at, unless it is named. A file
+    that is named and missing stays on the list, where other pictures can be found.
+
+    Raises:
+        ValueError: a folder or a pattern without pictures, or nothing but one missing file.
+    """
+    found: dict[Path, Path] = {}  # by what they are, so that each comes once
+    for word in map(Path, words):
+        if word.is_dir():
+            paths = _pictures_among(sorted(word.iterdir()), out)
+            if not paths:
+                raise ValueError(
+                    f"{word}: a folder without pictures; for those in folders below it, name "
+                    f"{word / '**'}"
+                )
+        elif not word.exists() and re.search(r"[*?\[]", str(word)):
+            paths = _pictures_among(_expand(str(word)), out)
+            if not paths:
+                raise ValueError(f"{word}: no picture has such a name; look for a typing mistake")
+        else:
+            paths = [word]
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    if len(found) == 1 and not any(path.exists() for path in found):
+        raise ValueError(f"{words[0]}: no such file")
+    return list(found.values())
+
+
+def _expand(pattern: str) -> list[Path]:
+    """Files that a pattern means; its ending is taken in capitals and small letters."""
+    stem, dot, ending = pattern.rpartition(".")
+    if dot and "[" not in ending:
+        letter = r"[^\W\d_]"
+        ending = re.sub(letter, lambda c: f"[{c[0].lower()}{c[0].upper()}]", ending)
+        pattern = stem + dot + ending
+    return [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]
+
+
+def _pictures_among(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Files that are pictures by their names, but neither hidden nor drawings in ``out``."""
+    drawings = _old_drawings(out)
+    return [
+        path
+        for path in paths
+        if path.suffix.lower() in picture_kinds()
+        and not path.name.startswith(".")
+        and path.is_file()
+        and path.resolve() not in drawings
+    ]
+
+
+def _old_drawings(out: Path) -> set[Path]:
+    """The drawings that an earlier call has left in ``out``."""
+    try:
+        results = json.loads((out / "detections.json").read_text(encoding="utf-8"))
+        return {(out / result["drawing"]).resolve() for result in results.values()}
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):  # not there, or not ours
+        return set()
+
+
+def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:
+    """Where to draw: a name that neither a picture nor an earlier drawing has; it is then used."""
+    target, number = folder / f"{stem}.png", 0
+    while target.resolve() in used:
+        number += 1
+        target = folder / f"{stem}-{number}.png"
+    used.add(target.resolve())
+    return target
+
+
+@contextmanager
+def results_file(path: Path) -> Iterator[Callable[[str, dict], None]]:
+    """Collect results by name in a JSON file, losing none if the process is killed.
+
+    Gives a function that adds one: a line is appended to ``detections.jsonl`` at once. When all is
+    done, or an error ends it, the lines become one JSON file, and go.
+    """
+    lines = path.with_suffix(".jsonl")
+    results: dict[str, dict] = {}
+    done = False
+    try:
+        with open(lines, "w", encoding="utf-8") as file:
+
+            def add(name: str, result: dict) -> None:
+                results[name] = result
+                file.write(json.dumps({name: result}) + "\n")
+                file.flush()
+
+            yield add
+            done = True
+    finally:
+        if done or results:  # else what stands there from the last time stays
+            write_atomically(path, json.dumps(results, indent=1).encode())
+        lines.unlink()
+
+
+def _to_json(found: Detections, classes: tuple[str, ...], threshold: float) -> list[dict]:
+    """Detections as plain data: label, score and box (xyxy, pixels), best first."""
+    return [
+        {"label": classes[label - 1], "score": round(score, 4), "box": [round(x, 2) for x in box]}
+        for box, score, label in zip(*(x.tolist() for x in found))
+        if score >= threshold
+    ]

@@ -51,7 +51,7 @@ for module in pkgutil.walk_packages(ssd_lite.__path__, "ssd_lite."):
 
 from ssd_lite.cli import main
 
-main("train --data scenes --steps 2 --batch-size 2 --device cpu --out run".split())
+main("train --data scenes --steps 2 --batch-size 1 --device cpu --out run".split())
 main("detect scenes/JPEGImages/1.jpg --weights run --device cpu --out found".split())
 """
 
@@ -115,8 +115,8 @@ def test_the_package_trains_and_detects_with_nothing_but_what_it_declares(unpack
         ImageDraw.Draw(picture).rectangle((20, 30, 69, 79), fill=color)
         picture.save(scenes / "JPEGImages" / f"{name}.jpg")
         (scenes / "Annotations" / f"{name}.xml").write_text(ANNOTATION.format(name=color))
-    for part in ("trainval", "test"):
-        (scenes / "ImageSets/Main" / f"{part}.txt").write_text("1\n2\n")
+    for part, name in (("trainval", "1"), ("test", "2")):
+        (scenes / "ImageSets/Main" / f"{part}.txt").write_text(f"{name}\n")
 
     names = declared_by(distribution)
     owners = metadata.packages_distributions()

@@ -20,7 +20,6 @@ from ssd_lite.distributed import (
     join_processes,
     rank,
 )
-from ssd_lite.downloads import download_voc
 from ssd_lite.evaluation import evaluate_model
 from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
@@ -125,10 +124,7 @@ def train_command(
 
 def _open(args: argparse.Namespace, size: int) -> Data:
     """The data that were asked for."""
-    if args.data == "voc" and args.download:
-        for image_set, year in (("trainval", "2007"), ("trainval", "2012"), ("test", "2007")):
-            download_voc(args.root, image_set, year)
-    return open_data(args.data, args.root, size, False, args.classes)
+    return open_data(args.data, args.root, size, args.download, args.classes)
 
 
 def _take_folder(args: argparse.Namespace, held: ExitStack) -> Path:

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -182,6 +183,16 @@ def picture_size(path: str | Path) -> tuple[int, int, int]:
         turn = turn if turn in range(1, 9) else 1
         width, height = picture.size
     return (height, width, turn) if turn >= 5 else (width, height, turn)
+
+
+@cache
+def picture_kinds() -> frozenset[str]:
+    """How the names of pictures end that Pillow reads, in lower case."""
+    Image.init()
+    kinds = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
+    # Documents and films, and what Pillow knows by name only.
+    others = {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".bufr", ".grib", ".h5", ".hdf"}
+    return frozenset(kinds - others)
 
 
 @contextmanager

@@ -87,14 +87,7 @@ def coco_sources(files: Files, cocos: Iterable[Path], problems: list[str]) -> It
             problems.append(str(error))
             continue
         for name, annotation in found.items():
-            try:
-                picture = files.picture(name, near=path)
-            except ValueError as error:
-                problems.append(str(error))
-                continue
-            if picture is None:
-                problems.append(f"{path}: names {name!r}, but there is no such picture")
-            else:
+            if picture := files.listed(name, path, problems):
                 yield Source(picture, path, partial(_as_is, annotation))
 
 

@@ -3,10 +3,11 @@
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
-from PIL import Image
+from ssd_lite.data import picture_kinds
 
 PARTS = {  # how the parts of a data set are called, as lists or as folders
     **dict.fromkeys(("train", "training"), "train"),
@@ -24,10 +25,7 @@ class Files:
     """All pictures and possible annotations below a folder, by the stems of their names."""
 
     def __init__(self, root: Path):
-        Image.init()
         self.root = root
-        kinds = {ending for ending, form in Image.EXTENSION.items() if form in Image.OPEN}
-        self.picture_kinds = kinds - {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}
         self.pictures: dict[str, list[Path]] = {}
         self.others: dict[str, list[Path]] = {}  # by ending
         for path in sorted(root.rglob("*")):
@@ -35,7 +33,7 @@ class Files:
             if any(part.startswith((".", "__")) for part in inside) or not path.is_file():
                 continue
             ending = path.suffix.lower()
-            if ending in self.picture_kinds:
+            if ending in picture_kinds():
                 self.pictures.setdefault(same_text(path.stem), []).append(path)
             else:
                 self.others.setdefault(ending, []).append(path)
@@ -49,7 +47,7 @@ class Files:
         name = PurePosixPath(str(named).replace("\\", "/"))
         stem = self._stem(str(named))
         found = self.pictures.get(same_text(stem), [])
-        if name.suffix.lower() in self.picture_kinds:
+        if name.suffix.lower() in picture_kinds():
             found = [p for p in found if p.suffix.lower() == name.suffix.lower()] or found
         if len(found) < 2:
             return found[0] if found else None
@@ -63,13 +61,24 @@ class Files:
             )
         return best[0]
 
+    def listed(self, name: str, source: Path, problems: list[str]) -> Path | None:
+        """The picture that a file names; a problem if there is none, or if it may be two."""
+        try:
+            picture = self.picture(name, near=source)
+        except ValueError as error:
+            problems.append(str(error))
+            return None
+        if picture is None:
+            problems.append(f"{source}: names {name!r}, but there is no such picture")
+        return picture
+
     def known(self, name: str) -> bool:
         """Whether some picture has this name."""
         return same_text(self._stem(name)) in self.pictures
 
     def _stem(self, name: str) -> str:
         path = PurePosixPath(name.replace("\\", "/"))
-        return path.stem if path.suffix.lower() in self.picture_kinds else path.name
+        return path.stem if path.suffix.lower() in picture_kinds() else path.name
 
     def part(self, path: Path) -> str | None:
         """The part of the data set, "train" for example, that a file's folders name."""
@@ -140,7 +149,7 @@ def hash_halves(paths: Iterable[Path], problems: list[str]) -> tuple[list[Path],
 
     by_number = sorted(set(paths), key=number)
     test = [path for path in by_number if number(path) % HELD_OUT == 0] or by_number[:1]
-    train = [path for path in by_number if path not in set(test)]
+    train = sorted(set(by_number) - set(test))
     if by_number and not train:
         train, test = test[1:], test[:1]
     if not train and not problems:
@@ -148,7 +157,7 @@ def hash_halves(paths: Iterable[Path], problems: list[str]) -> tuple[list[Path],
             f"{len(by_number)} annotated {'picture' if len(by_number) == 1 else 'pictures'}: too "
             "few to train on some and hold one out; add more"
         )
-    return sorted(train), sorted(test)
+    return train, sorted(test)
 
 
 def read_lists(
@@ -162,19 +171,12 @@ def read_lists(
         if part is None or folders & OTHER_LISTS or "labels" in folders:
             continue
         names = read_names(path, files)
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
             notes.append(f"{path}: named twice: {few(twice)}")
         listed = parts.setdefault(part, [])
         for name in dict.fromkeys(names):
-            try:
-                picture = files.picture(name, near=path)
-            except ValueError as error:
-                problems.append(str(error))
-                continue
-            if picture is None:
-                problems.append(f"{path}: names {name!r}, but there is no such picture")
-            elif picture in annotated:
+            if (picture := files.listed(name, path, problems)) in annotated and picture:
                 listed.append(picture)
         if not names:
             problems.append(f"{path}: empty; write the names of the pictures into it, one a line")

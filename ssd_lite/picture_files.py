@@ -7,14 +7,12 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
-from PIL import Image
 from tqdm import tqdm
 
 from ssd_lite.checkpoint import load_model, write_atomically
-from ssd_lite.data import read_image
+from ssd_lite.data import picture_kinds, read_image
 from ssd_lite.detection import Detections, detect
 from ssd_lite.distributed import choose_device
 from ssd_lite.drawing import draw
@@ -58,16 +56,6 @@ def detect_command(args: argparse.Namespace) -> None:
         print(f"{len(failed)} of {len(paths)} pictures failed:", file=sys.stderr)
         print(*(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
         raise SystemExit(1)
-
-
-@cache
-def picture_kinds() -> frozenset[str]:
-    """How the names of pictures end that Pillow reads, in lower case."""
-    Image.init()
-    kinds = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
-    # Documents and films, and what Pillow knows by name only.
-    others = {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".bufr", ".grib", ".h5", ".hdf"}
-    return frozenset(kinds - others)
 
 
 def find_pictures(words: Sequence[str | Path], out: Path) -> list[Path]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssd_lite.annotations import Annotation, examine, read_annotation
-from ssd_lite.downloads import download_bccd
+from ssd_lite.downloads import download_bccd, download_voc
 from ssd_lite.folders import Pictures, report
 from ssd_lite.layout import Files, read_names
 
@@ -110,8 +110,10 @@ def pascal_voc(
     """PASCAL VOC through torchvision, which can also download it (both years: 3 GB)."""
     from torchvision.datasets import VOCDetection
 
+    if download:
+        download_voc(Path(root), image_set, year)
     try:
-        VOCDetection(str(root), year, image_set, download=download)
+        VOCDetection(str(root), year, image_set)
     except RuntimeError as error:
         raise ValueError(f"{root}: no PASCAL VOC {year} {image_set} here ({error})") from None
     return VOCFolder(Path(root) / "VOCdevkit" / f"VOC{year}", image_set, VOC_CLASSES, difficult)

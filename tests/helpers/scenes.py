@@ -3,14 +3,42 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ssd_lite.cli import main
 from ssd_lite.shapes import Shapes
 
 ROOT = Path(__file__).parents[2]
+
+
+def without_a_gpu(folder, monkeypatch):
+    """Work in a folder, on the CPU."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+def command(*arguments):
+    """The command line, in this process."""
+    main([str(argument) for argument in arguments])
+
+
+def refused(capsys, *arguments):
+    """What a command complains of: one line, exit code 2, no traceback."""
+    with pytest.raises(SystemExit) as stopped, warnings.catch_warnings(action="ignore"):
+        command(*arguments)
+    assert stopped.value.code == 2
+    *before, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: ")
+    assert "Traceback" not in last
+    assert not any("Traceback" in line or line.startswith("error: ") for line in before)
+    return last
 
 
 def annotation(*objects, size=(60, 40)):

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import warnings
 from dataclasses import replace
 from urllib.error import URLError
 
@@ -21,30 +20,22 @@ from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
 from ssd_lite.runs import read_log
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, LITE_300, SSD300_VOC, SSD512_VOC
-from tests.helpers.scenes import ROOT, annotation, folder_of_scenes, plain, run, write_folder
+from tests.helpers.scenes import (
+    ROOT,
+    annotation,
+    command,
+    folder_of_scenes,
+    plain,
+    refused,
+    run,
+    without_a_gpu,
+    write_folder,
+)
 
 
 @pytest.fixture(autouse=True)
 def in_a_folder_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-
-
-def command(*arguments):
-    main([str(argument) for argument in arguments])
-
-
-def refused(capsys, *arguments):
-    """What a command complains of: one line, exit code 2, no traceback."""
-    with pytest.raises(SystemExit) as stopped, warnings.catch_warnings(action="ignore"):
-        command(*arguments)
-    assert stopped.value.code == 2
-    *before, last = capsys.readouterr().err.splitlines()
-    assert last.startswith("error: ")
-    assert "Traceback" not in last
-    assert not any("Traceback" in line or line.startswith("error: ") for line in before)
-    return last
+    without_a_gpu(tmp_path, monkeypatch)
 
 
 def parsed(*arguments):

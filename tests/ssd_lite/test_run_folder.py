@@ -5,7 +5,6 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
-import warnings
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ import torch
 
 from ssd_lite import commands, datasets, train
 from ssd_lite.checkpoint import load_checkpoint, save_checkpoint
-from ssd_lite.cli import main
 from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
 from ssd_lite.recipe import LITE_RECIPE, learning_rate
@@ -21,7 +19,16 @@ from ssd_lite.run_folder import Config, hold_run, new_run, read_config, run_at, 
 from ssd_lite.runs import read_log
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE
-from tests.helpers.scenes import ROOT, annotation, folder_of_scenes, plain, write_folder
+from tests.helpers.scenes import (
+    ROOT,
+    annotation,
+    command,
+    folder_of_scenes,
+    plain,
+    refused,
+    without_a_gpu,
+    write_folder,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -30,21 +37,7 @@ def few_scenes(tmp_path, monkeypatch):
     few = lambda count, seed, size: Shapes(count // 250, seed, size)  # noqa: E731
     few.classes = Shapes.classes
     monkeypatch.setattr(datasets, "Shapes", few)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-
-
-def command(*arguments):
-    main([str(argument) for argument in arguments])
-
-
-def refused(capsys, *arguments):
-    """What a command complains of, in one line."""
-    with pytest.raises(SystemExit) as stopped, warnings.catch_warnings(action="ignore"):
-        command(*arguments)
-    assert stopped.value.code == 2
-    return capsys.readouterr().err.splitlines()[-1]
+    without_a_gpu(tmp_path, monkeypatch)
 
 
 def learn(*arguments):

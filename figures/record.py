@@ -1,7 +1,7 @@
 """Train with the package's own command and keep what pages quote, in figures/records/.
 
     python figures/record.py         the small model on drawn scenes: minutes on two CPU cores
-    python figures/record.py bccd    the same on photographs
+    python figures/record.py bccd    the same on photographs; or a folder of your own
     python figures/record.py seeds   the first with two more seeds, and all three records together
     python figures/record.py gpu     four runs of lite300: drawn scenes, photographs, bf16, fp32
 
@@ -88,7 +88,9 @@ def keep_seeds(others: list[Path], name: str) -> None:
 
 def keep(run: Path, name: str, data: str, root: Path) -> None:
     """Copy a finished run's record, replay and best weights, and draw what it finds."""
-    shutil.copy(run / "record.json", RECORDS / f"{name}.json")
+    kept = json.loads((run / "record.json").read_text())
+    kept["config"]["data"] = Path(data).name  # where it lay is nobody's business
+    (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=1))
     shutil.copy(run / "replay.json", RECORDS / f"{name}_replay.json")
     shutil.copy(run / "best.safetensors", RECORDS / f"{name}.safetensors")
     picture(run / "best.safetensors", data, root).save(RECORDS / f"{name}.jpg", quality=88)

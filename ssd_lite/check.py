@@ -65,11 +65,13 @@ def long_form(survey: Survey) -> str:
 
 def table(train: Pictures, test: Pictures) -> str:
     """Pictures and objects of each class in both halves."""
-    counts = [Counter(label for _, _, labels, _ in half.items for label in labels)
-              for half in (train, test)]  # fmt: skip
+    learned, measured = (
+        Counter(label for _, _, labels, _ in half.items for label in labels)
+        for half in (train, test)
+    )
     width = max([8, *(len(name) for name in train.classes)])
     rows = [("pictures", len(train), len(test))]
-    rows += [(name, counts[0][i], counts[1][i]) for i, name in enumerate(train.classes, start=1)]
+    rows += [(name, learned[i], measured[i]) for i, name in enumerate(train.classes, start=1)]
     lines = [f"{'':{width}}  to train on  held out"]
     return "\n".join([*lines, *(f"{name:{width}}  {a:11}  {b:8}" for name, a, b in rows)])
 

@@ -24,7 +24,17 @@ from ssd_lite.evaluation import evaluate_model
 from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
 from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, learning_rate
-from ssd_lite.run_folder import Config, hold_run, new_run, read_config, run_at, write_config
+from ssd_lite.run_folder import (
+    Config,
+    check_split,
+    hold_run,
+    how_to_go_on,
+    new_run,
+    read_config,
+    run_at,
+    write_config,
+    write_split,
+)
 from ssd_lite.runs import MAY_CHANGE, make_record, newest_run
 from ssd_lite.spec import LITE, LITE_192, LITE_300, SSD300_VOC, SSD512_VOC, SSDSpec
 from ssd_lite.torchvision_weights import load_vgg16_features
@@ -78,6 +88,8 @@ def train_command(
     recipe = _interrupted(args) if args.resume else choose_recipe(args)
     spec = choose_spec(args.model, args.data)
     data = _open(args, spec.image_size)
+    if args.resume and data.survey:
+        check_split(args.resume, data.survey)
     torch.manual_seed(recipe.seed)
     model = SSD(spec, data.classes)
     if args.pretrained:
@@ -91,6 +103,7 @@ def train_command(
             config = Config(args.data, args.model, args.root, args.classes, recipe)
             write_config(run, config)
             if data.survey:
+                write_split(run, data.survey)
                 print(short_form(data.survey))
             print(
                 f"{spec.name} on {args.data}: {len(data.train)} pictures to train on, "
@@ -110,7 +123,7 @@ def train_command(
                 f"\ninterrupted; go on with: python -m ssd_lite train --resume {run}"
             ) from None
         except (ValueError, OSError) as error:
-            raise ValueError(f"{error}{_how_to_go_on(run)}") from None
+            raise ValueError(f"{error}{how_to_go_on(run)}") from None
 
         # 4. The record.
         if is_main:
@@ -138,16 +151,6 @@ def _take_folder(args: argparse.Namespace, held: ExitStack) -> Path:
     run = new_run(f"{Path(args.data).resolve().name or 'data'}-{args.model}")
     held.enter_context(hold_run(run))
     return run
-
-
-def _how_to_go_on(run: Path) -> str:
-    """What to say after an error, if steps were saved before it."""
-    if not (run / "last.safetensors").exists():
-        return ""
-    return (
-        f". What was learned is in {run / 'last.safetensors'}; with that mended, go on with: "
-        f"python -m ssd_lite train --resume {run}"
-    )
 
 
 def _interrupted(args: argparse.Namespace) -> Recipe:
@@ -200,9 +203,10 @@ def evaluate_command(args: argparse.Namespace) -> None:
     # 1. The model, and what to measure it on: by default what its run has held out.
     weights = args.weights or newest_run()
     model = load_model(weights, choose_device(args.device))
-    if args.data is None:
-        _data_of_run(args, Path(weights))
+    own = None if args.data else _data_of_run(args, Path(weights))
     data = _open(args, model.spec.image_size)
+    if own and data.survey:
+        check_split(own, data.survey)
 
     # 2. The classes that both know.
     shared = [name for name in model.classes if name in data.classes]
@@ -234,9 +238,10 @@ def evaluate_command(args: argparse.Namespace) -> None:
     print(evaluation.table())
 
 
-def _data_of_run(args: argparse.Namespace, weights: Path) -> None:
-    """Put the data of the run that left these weights into ``args``."""
-    config = read_config(weights if weights.is_dir() else weights.parent)
+def _data_of_run(args: argparse.Namespace, weights: Path) -> Path:
+    """The run that left these weights; its data are put into ``args``."""
+    run = weights if weights.is_dir() else weights.parent
+    config = read_config(run)
     if config is None or weights.suffix in (".pth", ".pt"):
         raise ValueError(
             f"--weights {weights}: no run's config.json beside them tells on what they were "
@@ -245,3 +250,4 @@ def _data_of_run(args: argparse.Namespace, weights: Path) -> None:
     args.data = config.data
     args.root = args.root if "--root" in args.given else config.root
     args.classes = args.classes or config.classes
+    return run

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssd_lite.checkpoint import write_atomically
+from ssd_lite.folders import Survey
+from ssd_lite.layout import few
 from ssd_lite.recipe import Recipe, recipe_from
 
 LOCK = "training.lock"  # there while a training writes into the folder
@@ -134,6 +136,50 @@ def read_config(run: Path) -> Config | None:
             'place into this file, after "data"'
         )
     return config
+
+
+def write_split(run: Path, survey: Survey) -> None:
+    """Write ``split.json``: which pictures of a folder are trained on, and which are held out."""
+    content = {"held out": survey.split, "train": _names(survey, "train")}
+    content["test"] = _names(survey, "test")
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    write_atomically(run / "split.json", text.encode())
+
+
+def check_split(run: Path, survey: Survey) -> None:
+    """Nothing that this run was trained on may be held out now: it would be measured on it.
+
+    Raises:
+        ValueError: some pictures have changed sides; names them.
+    """
+    path = run / "split.json"
+    if not path.exists():
+        return
+    try:
+        trained = set(json.loads(path.read_text(encoding="utf-8"))["train"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not what a run writes there ({error}); train anew") from None
+    if moved := [name for name in _names(survey, "test") if name in trained]:
+        raise ValueError(
+            f"{survey.root}: {len(moved)} pictures that {run} was trained on are held out now: "
+            f"{few(moved)}; put them back (its split.json says what was where), or train anew"
+        )
+
+
+def _names(survey: Survey, half: str) -> list[str]:
+    """The pictures of one half, as seen from their folder."""
+    paths = (path for path, *_ in getattr(survey, half).items)
+    return [path.relative_to(survey.root).as_posix() for path in paths]
+
+
+def how_to_go_on(run: Path) -> str:
+    """What to say after an error, if steps were saved before it."""
+    if not (run / "last.safetensors").exists():
+        return ""
+    return (
+        f". What was learned is in {run / 'last.safetensors'}; with that mended, go on with: "
+        f"python -m ssd_lite train --resume {run}"
+    )
 
 
 def _found(about: Mapping[str, Any], name: str, run: Path) -> str:

@@ -290,6 +290,25 @@ def test_train_and_evaluate_on_some_of_the_classes(tmp_path, capsys):
     assert "'a,,b': expected names with commas between" in capsys.readouterr().err
 
 
+def test_the_split_is_kept_and_no_picture_of_a_run_may_change_sides(tmp_path, capsys):
+    data = folder_of_scenes(tmp_path / "scenes", 3, 2)
+    learn("--data", data)
+    kept = json.loads((tmp_path / "runs/scenes-lite/split.json").read_text(encoding="utf-8"))
+    names = [*(f"trainval{i}" for i in range(3)), "trainvalall"]
+    assert kept["train"] == [f"JPEGImages/{name}.jpg" for name in names]
+    assert len(kept["test"]) == 3
+    assert kept["held out"] == "the lists trainval and test"
+    (data / "ImageSets/Main/trainval.txt").write_text("trainval0\ntrainvalall\n")
+    command("evaluate")  # fewer to train on: nothing wrong with that
+    (data / "ImageSets/Main/test.txt").write_text("test0\ntestall\ntrainval1\n")
+    for words in (("evaluate",), ("train", "--resume", "runs/scenes-lite", "--steps", 4)):
+        message = refused(capsys, *words)
+        assert "1 pictures that runs/scenes-lite was trained on are held out now" in message
+        assert "JPEGImages/trainval1.jpg; put them back" in message
+    (tmp_path / "runs/scenes-lite/split.json").write_text("{}")
+    assert "not what a run writes there" in refused(capsys, "evaluate")
+
+
 # Moves. -------------------------------------------------------------------------------------------
 
 

@@ -1,8 +1,9 @@
 """Write the package's source into the chapters, or say where they differ (``--check``).
 
-A code cell whose first line is ``# ssd_lite/<module>.py`` shows finished definitions. To place
+A code cell whose first line is ``# ssd_lite/<module>.py`` shows finished definitions, and one that
+begins with ``# book/slow/<module>.py`` the slow forms, which a chapter's two pages share. To place
 one, write that line and a stub for each name (``def iou(): ...`` or ``LITE = ...``) and run ``make
-sync``: the package is the source.
+sync``: the module is the source.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSIGNMENT = ast.Assign | ast.AnnAssign
-HEADER = re.compile(r"# ssd_lite/((?:fast/)?\w+)\.py *$")
+HEADER = re.compile(r"# ((?:ssd_lite/(?:fast/)?|book/slow/)\w+)\.py *$")
 
 
 def names_of(node: ast.stmt) -> list[str]:
@@ -109,13 +110,13 @@ def synced(cell: str, root: Path = ROOT) -> str:
     if (found := shown_in(cell)) is None:
         return cell
     module, names = found
-    path = root / "ssd_lite" / f"{module}.py"
+    path = root / f"{module}.py"
     if not path.exists():
-        raise ValueError(f"there is no ssd_lite/{module}.py")
+        raise ValueError(f"there is no {module}.py")
     try:
-        return f"# ssd_lite/{module}.py\n{source_of(names, path.read_text(encoding='utf-8'))}"
+        return f"# {module}.py\n{source_of(names, path.read_text(encoding='utf-8'))}"
     except KeyError as error:
-        raise ValueError(f"ssd_lite/{module}.py does not define {error}") from None
+        raise ValueError(f"{module}.py does not define {error}") from None
 
 
 def code_cells(notebook: dict) -> list[tuple[int, dict]]:

@@ -16,7 +16,12 @@ import torch
 from book.checks import BLANK, Check, same_as
 from book.sync import ROOT
 
-CHAPTERS = sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
+# A chapter in two pages has them on its hands-on page, and page zero has none.
+CHAPTERS = [
+    path
+    for path in sorted((ROOT / "chapters").glob("[0-9][0-9]_*.ipynb"))
+    if not path.name.startswith("00_") and not path.with_stem(f"{path.stem}_hands_on").exists()
+]
 
 
 class Exercise(NamedTuple):

@@ -25,6 +25,8 @@ EXPLORER = '<script type="application/vnd.jupyter.widget-view+json">'
 NO_SCRIPTS = (
     "<noscript><p>Here is a drawing with knobs. It needs JavaScript, which is off.</p></noscript>"
 )
+# Each output of book/questions.py brings the script and the style that a page has already.
+QUESTIONS = re.compile(r"<style data-questions>.*?</script>", re.DOTALL)
 PIECE = re.compile(r'(<a href="[\w/]+)\.ipynb(" aria-label="Chapter)')
 PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
 EMPTY_HEADING = re.compile(r"<th(?: class=\"[^\"]*\")?>\s*(?:<p>\s*</p>)?\s*</th>")
@@ -38,6 +40,7 @@ def mend(app, pagename, templatename, context, doctree):
     if app.builder.format == "html" and "body" in context:
         body = context["body"].replace("<img ", '<img loading="lazy" ')
         body = PIECE.sub(r"\1.html\2", body).replace(EXPLORER, NO_SCRIPTS + EXPLORER)
+        body = QUESTIONS.sub("", body)
         body = EMPTY_HEADING.sub("<td></td>", body).replace(
             'role="doc-biblioentry"', 'role="listitem"'
         )

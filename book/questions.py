@@ -58,7 +58,7 @@ def ask(
     """A question with a button for each of its ``choices``, or else with a field for a number.
 
     Texts may hold `code`, **bold** and *italics*. Of each choice one must be able to read "You said
-    ...; it is ...".
+    ..., but it's ...".
 
     Args:
         question: one or more sentences.
@@ -71,15 +71,15 @@ def ask(
     """
     tempting = tempting or {}
     _refuse_what_is_never_seen(truth, tempting, choices, tolerance)
-    is_truth = f"is **{_shown(truth, unit)}**"
+    it_is = f"it's **{_shown(truth, unit)}**"
 
     def reply(said: str, value: Any = None) -> str:
         if value == truth:
-            return inline(f"✓ You said {said}, and it {is_truth}. {because}")
+            return inline(f"✓ Right, {it_is}. {because}")
         overlooked = f"{tempting[value]} " if value in tempting else ""
-        return inline(f"You said {said}; it {is_truth}. {overlooked}{because}")
+        return inline(f"You said {said}, but {it_is}. {overlooked}{because}")
 
-    data: dict[str, Any] = {"ids": [_id(question)], "shown": inline(f"It {is_truth}. {because}")}
+    data: dict[str, Any] = {"ids": [_id(question)], "shown": inline(f"I{it_is[1:]}. {because}")}
     labels = [_shown(choice, unit) for choice in choices or []]
     if choices:
         data["choices"] = [

@@ -52,14 +52,14 @@ def test_texts_are_escaped_and_only_three_marks_count():
 
 def test_each_answer_has_its_reply():
     replies = dict(state(WHO)["choices"])
-    assert replies["house"] == "✓ You said house, and it is <strong>house</strong>. It's first."
+    assert replies["house"] == "✓ Right, it's <strong>house</strong>. It's first."
     assert replies["car"] == (
-        "You said car; it is <strong>house</strong>. It's second. It's first."
+        "You said car, but it's <strong>house</strong>. It's second. It's first."
     )
     assert replies["no <code>-1</code>"] == (
-        "You said no <code>-1</code>; it is <strong>house</strong>. It's first."
+        "You said no <code>-1</code>, but it's <strong>house</strong>. It's first."
     )
-    assert state(WHO)["shown"] == "It is <strong>house</strong>. It's first."
+    assert state(WHO)["shown"] == "It's <strong>house</strong>. It's first."
 
 
 def test_a_number_has_its_unit_and_a_long_one_its_commas():
@@ -240,7 +240,7 @@ def test_a_number_is_committed_its_reply_comes_and_then_the_result(page):
     place = question(page).bounding_box()["y"]
     question(page).locator("input").fill("4")
     press(question(page), "Commit")
-    assert reply(page) == "You said 4; it is 3. That one is taken. Without box 4."
+    assert reply(page) == "You said 4, but it's 3. That one is taken. Without box 4."
     assert seen(page) == RESULTS
     assert note.first.is_hidden() and note.last.is_visible()
     assert question(page).bounding_box()["y"] == place
@@ -255,24 +255,24 @@ def test_a_number_is_committed_its_reply_comes_and_then_the_result(page):
 
 def test_a_choice_is_committed_by_pointer_and_by_keyboard(page):
     press(question(page, 1), "no -1")
-    assert reply(page, 1) == "You said no -1; it is house. It's first."
+    assert reply(page, 1) == "You said no -1, but it's house. It's first."
     pressed = question(page, 1).locator("[aria-pressed=true]")
     assert pressed.all_inner_texts() == ["no -1"]
     press(question(page, 1), "Ask me again")
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Space"):
         page.keyboard.press(key)
-    assert reply(page, 1) == "You said car; it is house. It's second. It's first."
+    assert reply(page, 1) == "You said car, but it's house. It's second. It's first."
     page.keyboard.press("Tab")  # from the reply to the next button
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
-    assert reply(page, 1) == "✓ You said house, and it is house. It's first."
+    assert reply(page, 1) == "✓ Right, it's house. It's first."
 
 
 def test_who_gives_up_is_told(page):
     press(question(page), "I give up, show me")
-    assert reply(page) == "It is 3. Without box 4."
+    assert reply(page) == "It's 3. Without box 4."
     assert seen(page) == RESULTS
     assert question(page).locator("input").is_hidden()
 
@@ -283,12 +283,12 @@ def test_numbers_are_read_as_people_write_them(page):
         return question(page, place).evaluate(replies, words)
 
     right = ["3", "+3", "3.0", "0.3e1", "30e-1", "3e0"]
-    assert all(said.startswith("✓ You said") for said in said(0, *right))
+    assert all(said.startswith("✓ Right") for said in said(0, *right))
     assert all("Those are SSD's." in said for said in said(0, "8,732", "8732", "8732."))
-    assert all("; it is" in said for said in said(0, "-3", "−3", ".5", "1e-3", "1,000,000"))
+    assert all(", but it's" in said for said in said(0, "-3", "−3", ".5", "1e-3", "1,000,000"))
     wrong = ["?", "three", "0,5", "87,32", ",5", "1e", "e5", ".", "3px", "0x3", "1e999", "NaN"]
     assert said(0, *wrong) == [None] * len(wrong)
-    assert said(2, "100 px", "105px", "95")[0].startswith("✓ You said 100\N{NO-BREAK SPACE}px,")
+    assert said(2, "100 px", "105px", "95")[0].startswith("✓ Right, it's <strong>100")
     near = [text.startswith("✓") for text in said(2, "95", "105", "94.9", "105.1")]
     assert near == [True, True, False, False]
 
@@ -307,7 +307,7 @@ def test_answers_outlast_the_page_are_marked_in_the_contents_and_can_be_forgotte
     say(page, "3")
     press(question(page, 1), "car")
     page.reload()
-    assert reply(page).startswith("✓ You said 3")
+    assert reply(page).startswith("✓ Right, it's 3")
     assert reply(page, 1).startswith("You said car")
     assert seen(page) == RESULTS
     assert marks(page) == ["2 of 5 questions answered"]
@@ -362,7 +362,7 @@ def test_without_a_memory_it_answers_all_the_same(visit):
         "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })"
     )
     say(page, "4")
-    assert reply(page).startswith("You said 4; it is 3.")
+    assert reply(page).startswith("You said 4, but it's 3.")
     assert seen(page) == RESULTS
     page.reload()
     assert seen(page) == []
@@ -372,7 +372,7 @@ def test_without_scripts_all_is_readable(visit):
     page = visit(java_script_enabled=False)
     for text in (*RESULTS, "house", "no -1", "Answer"):
         assert page.get_by_text(text, exact=True).first.is_visible()
-    assert page.get_by_text("It is 3. Without box 4.").count() == 1
+    assert page.get_by_text("It's 3. Without box 4.").count() == 1
     assert page.locator("button, input").count() == 0
 
 
@@ -415,9 +415,9 @@ def test_on_paper_the_questions_come_first_and_the_answers_at_the_end(page):
     assert not any(part.is_visible() for part in page.locator(left_out).all())
     answers = page.locator(".ssd-answers li")
     assert answers.evaluate_all("nodes => nodes.map((n) => n.innerText)") == [
-        "How many default boxes?\n\nYou said 4; it is 3. That one is taken. Without box 4.",
-        "Whose is box 4?\n\nIt is house. It's first.",
-        "How wide is it?\n\nIt is 100\N{NO-BREAK SPACE}px. Six cells.",
+        "How many default boxes?\n\nYou said 4, but it's 3. That one is taken. Without box 4.",
+        "Whose is box 4?\n\nIt's house. It's first.",
+        "How wide is it?\n\nIt's 100\N{NO-BREAK SPACE}px. Six cells.",
         "Why pairs?\n\nOr one is lost.",
         "Why first?\n\nOrder.",
     ]
@@ -454,8 +454,8 @@ def test_each_output_brings_all_that_it_needs(visit, tmp_path):
     page = visit(start=alone.as_uri())
     say(page, "4")
     press(question(page, 1), "house")
-    assert reply(page).startswith("You said 4; it is 3.")
-    assert reply(page, 1).startswith("✓ You said house")
+    assert reply(page).startswith("You said 4, but it's 3.")
+    assert reply(page, 1).startswith("✓ Right, it's house")
     assert page.locator(".ssd-forget, .ssd-note").count() == 0
     page.reload()
-    assert reply(page, 1).startswith("✓ You said house")
+    assert reply(page, 1).startswith("✓ Right, it's house")

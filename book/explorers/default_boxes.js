@@ -1,5 +1,5 @@
 import { bestIou, boxShapes, cellCenter, countBoxes, scalesByEquation, toCorners } from "./maths.js";
-import { canvas, choice, frame, html, layer, outline, pointerOn, rowsOf, slider, svg, tick, SIDE } from "./stage.js";
+import { canvas, choice, frame, html, layer, outline, pointerOn, rowsOf, slider, svg, tag, tick, SIDE } from "./stage.js";
 
 const BANDS = [[0, 0.1], [0.1, 0.2], [0.2, 0.4], [0.4, 1.01], [0, 1.01]];
 const MARGIN = 0.12; // around the picture, as a fraction of it: default boxes reach beyond its edges
@@ -110,7 +110,7 @@ export default {
     const inside = (v) => ((v + MARGIN) / (1 + 2 * MARGIN)) * SIDE;
     const wide = inside(1) - inside(0);
     drawing.append(svg("image", { href: get("picture"), x: inside(0), y: inside(0), width: wide, height: wide, opacity: 0.8 }));
-    const [dots, boxes] = [layer(drawing), layer(drawing)];
+    const [dots, seen, boxes] = [layer(drawing), layer(drawing), layer(drawing)];
     const hand = svg("rect", { class: "grip hand", width: SIDE, height: SIDE, tabindex: 0, role: "slider" });
     hand.setAttribute("aria-label", "The cell whose boxes are drawn; Page Up and Page Down change the level");
     drawing.append(hand);
@@ -151,7 +151,11 @@ export default {
       turn({ cell: onMap(Math.min(Math.max(level, 0), get("maps") - 1), row, column) });
     const means = [["first", "square"], ["third", "extra square"], ["second", "ratios"]];
     const key = means.map(([looks, words]) => html("span", {}, html("span", { class: `swatch ${looks}` }), words));
-    ui.stage.append(html("p", { class: "key" }, ...key, html("span", {}, "dots: cells")));
+    key.push(html("span", {}, "dots: cells"));
+    if (get("in_view").length)
+      for (const [looks, words] of [["reached", "an object, its best IoU"], ["unreached", "out of reach"]])
+        key.push(html("span", {}, html("span", { class: `swatch ${looks}` }), words));
+    ui.stage.append(html("p", { class: "key" }, ...key));
     slider(ui, {
       label: "level shown", min: 1, max: () => get("maps"), into: ui.stage,
       get: () => get("cell")[0] + 1,
@@ -184,6 +188,16 @@ export default {
         }),
       );
 
+      // The objects in the picture: which of them some default box reaches, and which none does.
+      const best = get("in_view").map((object) => bestIou(spec, object));
+      seen.draw(
+        get("in_view").map((object, k) => {
+          const looks = best[k] >= 0.5 ? "reached" : "unreached";
+          const corners = object.map(inside);
+          return [outline(corners, { class: looks }), tag(best[k].toFixed(2), corners[0], corners[1], { class: looks })];
+        }),
+      );
+
       const bands = recallByBand(spec, objects);
       bars.setAttribute("aria-label", "Recall of the objects by size");
       recall.draw(
@@ -203,11 +217,18 @@ export default {
       ui.say(
         [html("strong", {}, `${countBoxes(spec).toLocaleString("en")} boxes`), `, ${shapes.length} at this cell`],
         [html("strong", {}, `recall ${percent(whole)}`), `: ${whole.reached} of ${whole.count} objects`],
+        ...(best.length ? [inPicture(best)] : []),
       );
     });
     return ui.open();
   },
 };
+
+function inPicture(best) {
+  const lost = best.filter((overlap) => overlap < 0.5).length;
+  const words = lost ? `${lost} of ${best.length} out of reach` : `all ${best.length} reached`;
+  return ["in this picture: ", html("strong", {}, words)];
+}
 
 const toggled = (ratios, ratio, on) => (on ? [...ratios, ratio].sort() : ratios.filter((r) => r !== ratio));
 

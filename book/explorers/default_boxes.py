@@ -48,6 +48,9 @@ class DefaultBoxExplorer(Explorer):
         spec: where to begin, one of the package's own.
         image: the picture under the boxes, square.
         objects: xyxy, in fractions of their pictures; their recall is shown.
+        cell: level, row and column of the cell whose boxes are drawn at first.
+        in_view: the picture's own objects, xyxy in fractions of it; each is drawn with its best
+            IoU, green when some default box reaches 0.5 with it and red when none does.
     """
 
     module = "default_boxes.js"
@@ -66,6 +69,7 @@ class DefaultBoxExplorer(Explorer):
     specs = traitlets.Dict().tag(sync=True)
     picture = traitlets.Unicode().tag(sync=True)
     objects = traitlets.Bytes().tag(sync=True)  # float32
+    in_view = traitlets.List(traitlets.List(traitlets.Float())).tag(sync=True)  # in the picture
 
     def __init__(
         self,
@@ -73,6 +77,7 @@ class DefaultBoxExplorer(Explorer):
         image: UInt8[Tensor, "3 H W"],
         objects: Float[Tensor, "G 4"],
         cell: Sequence[int] = (2, 4, 4),
+        in_view: Float[Tensor, "n 4"] | None = None,
     ):
         if SPECS.get(spec.name) != spec:
             raise ValueError(
@@ -90,7 +95,12 @@ class DefaultBoxExplorer(Explorer):
         }
         objects = objects.to("cpu", torch.float32).contiguous().numpy().tobytes()
         super().__init__(
-            **knobs_of(spec), cell=list(cell), specs=specs, picture=data_uri(image), objects=objects
+            **knobs_of(spec),
+            cell=list(cell),
+            specs=specs,
+            picture=data_uri(image),
+            objects=objects,
+            in_view=[] if in_view is None else in_view.tolist(),
         )
 
     @property

@@ -3,8 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
-from tests.helpers.examples import EXAMPLES, bare_page
+from book import explorers
+from ssd_lite.boxes import cxcywh_to_xyxy, iou
+from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.spec import LITE
+from tests.helpers.examples import EXAMPLES, OBJECTS, PICTURE, bare_page
 
 CONTROLS = ".explorer-live :is(input, select, button:not(.explorer-reset), [tabindex='0'])"
 
@@ -214,3 +219,18 @@ def test_a_page_has_words_for_whoever_reads_it_without_scripts(html, chapter):
     assert source.count("It needs JavaScript, which is off.</p></noscript><script") == source.count(
         "widget-view+json"
     )
+
+
+def test_objects_in_view_are_green_when_a_default_box_reaches_them_and_red_when_none_does(browser):
+    objects = EXAMPLES["MatchingExplorer"]().scenes["crowd"]["objects"]
+    spec = explorers.DefaultBoxExplorer(LITE, PICTURE, OBJECTS, in_view=torch.tensor(objects))
+    best = iou(torch.tensor(objects), cxcywh_to_xyxy(make_default_boxes(LITE))).amax(dim=1)
+    page = browser.new_page()
+    page.set_content(bare_page(spec))
+    page.wait_for_selector(".explorer-live .unreached.outline", state="attached")
+    for looks, wanted in (("reached", best[best >= 0.5]), ("unreached", best[best < 0.5])):
+        said = page.locator(f".explorer-live .canvas .tag.{looks}").all_text_contents()
+        assert len(said) > 0 and said == [f"{value:.2f}" for value in wanted]
+    lost = int((best < 0.5).sum())
+    assert f"{lost} of {len(best)} out of reach" in page.locator(".explorer-live").inner_text()
+    page.close()

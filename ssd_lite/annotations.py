@@ -1,6 +1,5 @@
 """Appendix B. Annotations as people have them: VOC's XML, COCO's JSON, YOLO's text."""
 
-import json
 import math
 import re
 import xml.etree.ElementTree as ElementTree
@@ -27,6 +26,7 @@ class Annotation(NamedTuple):
     difficult: list[bool]
     size: tuple[int, int] | None = None  # width and height of what was annotated, if it says so
     fractions: bool = False  # the boxes are in fractions of the picture instead
+    filename: str = ""  # of the picture, if it says so
 
 
 def read_annotation(path: Path) -> Annotation:
@@ -63,7 +63,9 @@ def read_annotation(path: Path) -> Annotation:
     except (ValueError, OverflowError):
         width = height = 0
     size = (width, height) if width > 0 and height > 0 else None
-    return Annotation(np.array(boxes, dtype=float).reshape(-1, 4), names, difficult, size)
+    array = np.array(boxes, dtype=float).reshape(-1, 4)
+    filename = (root.findtext("filename") or "").strip()
+    return Annotation(array, names, difficult, size, filename=filename)
 
 
 def check_corners(box: list[float], where: str) -> None:
@@ -107,44 +109,33 @@ def _parse_xml(path: Path) -> ElementTree.Element:
         raise ValueError(f"{path}: not in the encoding it declares ({error})") from None
 
 
-def read_coco(path: Path) -> dict[str, Annotation]:
-    """Annotations of a COCO file by the picture's file name; a crowd is difficult.
+def coco_annotation(
+    path: Path, image: dict, entries: list[dict], names: dict[Any, str]
+) -> Annotation:
+    """One picture's annotation, from its entries in a COCO file; a crowd is difficult.
 
     Raises:
-        ValueError: not COCO's JSON, or an annotation that lacks something; names file and entry.
+        ValueError: an entry lacks something; names file and entry.
     """
+    boxes, labels, crowds = [], [], []
+    for entry in entries:
+        where = f"{path}: annotation {entry.get('id')}"
+        try:
+            x, y, width, height = (float(value) for value in entry["bbox"])
+            labels.append(names[entry["category_id"]])
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(
+                f"{where} lacks a known category_id or a bbox of four numbers"
+            ) from None
+        boxes.append([x, y, x + width, y + height])
+        check_corners(boxes[-1], where)
+        crowds.append(bool(entry.get("iscrowd", 0)))
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-        names = {entry["id"]: str(entry["name"]).strip() for entry in content["categories"]}
-        images = {entry["id"]: entry for entry in content["images"]}
-        objects: dict[Any, list] = {number: [] for number in images}
-        for entry in content["annotations"]:
-            objects[entry["image_id"]].append(entry)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: not COCO's JSON of boxes ({type(error).__name__}: {error}); it has images, "
-            "annotations and categories, each with its id"
-        ) from None
-    found = {}
-    for number, image in images.items():
-        boxes, labels, crowds = [], [], []
-        for entry in objects[number]:
-            where = f"{path}: annotation {entry.get('id')}"
-            try:
-                x, y, width, height = (float(value) for value in entry["bbox"])
-                labels.append(names[entry["category_id"]])
-            except (KeyError, TypeError, ValueError):
-                raise ValueError(
-                    f"{where} lacks a known category_id or a bbox of four numbers"
-                ) from None
-            boxes.append([x, y, x + width, y + height])
-            check_corners(boxes[-1], where)
-            crowds.append(bool(entry.get("iscrowd", 0)))
-        width, height = image.get("width"), image.get("height")
-        size = (int(width), int(height)) if width and height else None
-        array = np.array(boxes, dtype=float).reshape(-1, 4)
-        found[str(image["file_name"])] = Annotation(array, labels, crowds, size)
-    return found
+        width, height = (int(image.get(side) or 0) for side in ("width", "height"))
+    except (TypeError, ValueError, OverflowError):
+        width = height = 0
+    size = (width, height) if width > 0 and height > 0 else None
+    return Annotation(np.array(boxes, dtype=float).reshape(-1, 4), labels, crowds, size)
 
 
 def read_yolo(path: Path, names: list[str]) -> Annotation:
@@ -184,6 +175,10 @@ def read_yolo(path: Path, names: list[str]) -> Annotation:
         labels.append(names[label])
     array = np.array(boxes, dtype=float).reshape(-1, 4)
     return Annotation(array, labels, [False] * len(labels), fractions=True)
+
+
+class OutsideError(ValueError):
+    """A box reaches too far outside its picture."""
 
 
 class Examined(NamedTuple):
@@ -230,9 +225,9 @@ def examine(annotation: Annotation, picture: Path, source: Path) -> Examined:
     slack = np.maximum(SLACK_PIXELS, SLACK_SHARE * limits)
     if (outside > slack).any():
         box = boxes[(outside > slack).any(axis=1)][0]
-        raise ValueError(
+        raise OutsideError(
             f"{source}: the box {[round(float(v), 2) for v in box]} reaches outside the picture of "
-            f"{width} × {height} pixels; mend the box, or the picture is not the annotated one"
+            f"{width} × {height} pixels; mend the box, or {picture.name!r} is another picture"
         )
     if outside.size and outside.max() > 1:
         repairs.append(f"cut at the picture's edge by up to {outside.max():.1f} px")
@@ -244,7 +239,8 @@ def examine(annotation: Annotation, picture: Path, source: Path) -> Examined:
         repairs.append(f"{len(boxes) - len(real)} without area dropped")
     names, difficult = annotation.names, annotation.difficult
     kept = [names[i] for i in real], [difficult[i] for i in real]
-    return Examined(Annotation(boxes[real], *kept, (width, height)), repairs)
+    size = (width, height)
+    return Examined(Annotation(boxes[real], *kept, size, filename=annotation.filename), repairs)
 
 
 def _turned(

@@ -1,35 +1,30 @@
 """Appendix B. What is in a folder, in words and as a sheet of pictures with their boxes."""
 
 import argparse
+import hashlib
 from collections import Counter
+from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from ssd_lite.data import Sample
 from ssd_lite.detection import Detections
 from ssd_lite.drawing import draw
-from ssd_lite.folders import Pictures, Survey, survey_folder
+from ssd_lite.folders import Pictures, Survey, by_kind, survey_folder
+from ssd_lite.fonts import Font, font_file
+from ssd_lite.layout import count, few, same_text
 
 SHEET = 12  # pictures on a contact sheet
-THUMBNAIL = 320  # longest side of each, in pixels
+THUMBNAIL, MARGIN, CAPTION = 320, 8, 18  # a picture's longest side there, and around it; pixels
 
 
 def check_command(args: argparse.Namespace) -> None:
     """Print what a folder holds, and draw a contact sheet of its pictures with their boxes."""
     survey = survey_folder(args.folder, args.classes)
-    # Only a whole look finds a picture that ends too soon.
-    seen: list[Sample] = []
-    for half in (survey.train, survey.test):
-        for i in tqdm(range(len(half)), unit="picture", leave=False, desc="reading"):
-            try:
-                sample = half[i]
-            except ValueError as error:
-                survey.problems.append(str(error))
-                continue
-            if len(seen) < SHEET:
-                seen.append(sample)
+    seen = read_all(survey)
+    survey.notes += copies(survey)
     print(long_form(survey))
     if seen:
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -38,6 +33,41 @@ def check_command(args: argparse.Namespace) -> None:
         print("shifted boxes show nowhere else.")
     if survey.problems:
         raise SystemExit(1)
+
+
+def read_all(survey: Survey) -> list[Sample]:
+    """Read every picture, as only that finds one that ends too soon; give some of both halves."""
+    places = [(half, i) for half in (survey.train, survey.test) for i in range(len(half))]
+    shown = {round(k * (len(places) - 1) / (SHEET - 1)) for k in range(SHEET)}
+    seen = []
+    reading = tqdm(places, unit="picture", leave=False, desc="reading")
+    for place, (half, i) in enumerate(reading):
+        try:
+            sample = half[i]
+        except ValueError as error:
+            survey.problems.append(str(error))
+            continue
+        if place in shown:
+            seen.append(sample)
+    return seen
+
+
+def copies(survey: Survey) -> list[str]:
+    """A note of the held-out pictures that are trained on too, under another name."""
+
+    def digest(path: Path) -> bytes:
+        return hashlib.sha256(path.read_bytes()).digest()
+
+    trained = {digest(path): path for path, *_ in survey.train.items}
+    twins = [
+        f"{path.relative_to(survey.root)} is {trained[found].relative_to(survey.root)}"
+        for path, *_ in survey.test.items
+        if (found := digest(path)) in trained
+    ]
+    if not twins:
+        return []
+    pictures = count(len(twins), "held-out picture is", "held-out pictures are")
+    return [f"{pictures} also trained on, byte for byte; remove the copies: {few(twins)}"]
 
 
 def short_form(survey: Survey) -> str:
@@ -57,8 +87,8 @@ def long_form(survey: Survey) -> str:
         table(survey.train, survey.test),
         sizes(survey.train),
         *(f"note: {note}" for note in survey.notes),
-        *(f"repaired: {repair}" for repair in survey.repairs),
-        *(f"to be mended: {problem}" for problem in survey.problems),
+        *(f"repaired: {repair}" for repair in by_kind(survey.repairs)),
+        *(f"to be mended: {problem}" for problem in by_kind(survey.problems)),
     ]
     return "\n".join(line for line in lines if line)
 
@@ -93,17 +123,33 @@ def sizes(pictures: Pictures) -> str:
 
 
 def contact_sheet(samples: list[Sample], classes: tuple[str, ...]) -> Image.Image:
-    """Pictures with their boxes and classes, four in a row."""
-    drawn = []
-    for sample in samples:
-        height, width = sample.image.shape[1:]
-        boxes = sample.boxes * torch.tensor([width, height, width, height])
-        truth = Detections(boxes, torch.ones(len(boxes)), sample.labels)
-        picture = draw(sample.image, truth, classes)
-        picture.thumbnail((THUMBNAIL, THUMBNAIL))
-        drawn.append(picture)
-    rows = -(-len(drawn) // 4)
-    sheet = Image.new("RGB", (4 * (THUMBNAIL + 8), rows * (THUMBNAIL + 8)), "white")
-    for i, picture in enumerate(drawn):
-        sheet.paste(picture, (i % 4 * (THUMBNAIL + 8), i // 4 * (THUMBNAIL + 8)))
+    """Pictures with their boxes, classes and file names, four in a row."""
+    rows, wide, high = -(-len(samples) // 4), THUMBNAIL + MARGIN, THUMBNAIL + CAPTION + MARGIN
+    sheet = Image.new("RGB", (4 * wide, rows * high), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, sample in enumerate(samples):
+        x, y = i % 4 * wide, i // 4 * high
+        picture = thumbnail(sample, classes)
+        sheet.paste(picture, (x, y))
+        name, font = caption(sample)
+        pen.text((x, y + picture.height + 2), name, fill="black", font=font)
     return sheet
+
+
+def caption(sample: Sample) -> tuple[str, Font]:
+    """As much of a picture's file name as there is room for, and a font that has its letters."""
+    name = same_text(Path(sample.name).name)
+    file = font_file(name)
+    font = ImageFont.truetype(file, 12) if file else ImageFont.load_default(12)
+    fits = sum(font.getlength(name[:end]) <= THUMBNAIL for end in range(1, len(name) + 1))
+    return name[:fits], font
+
+
+def thumbnail(sample: Sample, classes: tuple[str, ...]) -> Image.Image:
+    """A small picture with its boxes and their classes."""
+    height, width = sample.image.shape[1:]
+    boxes = sample.boxes * torch.tensor([width, height, width, height])
+    truth = Detections(boxes, torch.full((len(boxes),), torch.inf), sample.labels)
+    picture = draw(sample.image, truth, classes)
+    picture.thumbnail((THUMBNAIL, THUMBNAIL))
+    return picture

@@ -141,7 +141,7 @@ def batches(
     per_epoch = samples // batch_size
     if per_epoch == 0:
         raise ValueError(
-            f"batch_size: {batch_size} is more than the {samples} samples there are; make it "
+            f"batch_size: {batch_size} is more than the {samples} pictures there are; make it "
             "smaller"
         )
     epoch = None
@@ -195,6 +195,18 @@ def picture_kinds() -> frozenset[str]:
     return frozenset(kinds - others)
 
 
+@cache
+def unreadable_kinds() -> dict[str, str]:
+    """What cameras write and Pillow cannot read here, by the names' endings, and what to do."""
+    photographs = "Pillow cannot read such pictures here; convert them to JPEG"
+    films = "a film, not a picture; save single frames of it as pictures"
+    kinds = {
+        **dict.fromkeys((".heic", ".heif", ".cr2", ".nef", ".dng"), photographs),
+        **dict.fromkeys((".mov", ".mp4", ".avi"), films),
+    }
+    return {ending: remedy for ending, remedy in kinds.items() if ending not in picture_kinds()}
+
+
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     """A picture file; whatever goes wrong with it becomes one clear ``ValueError``."""
@@ -206,6 +218,6 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
     except IsADirectoryError:
         raise ValueError(f"{path}: a folder, not a picture; name the pictures in it") from None
     except UNREADABLE as error:
-        raise ValueError(
-            f"{path}: not a picture that can be read ({error}); replace or remove the file"
-        ) from None
+        remedy = unreadable_kinds().get(Path(path).suffix.lower())
+        damaged = f"not a picture that can be read ({error}); replace or remove the file"
+        raise ValueError(f"{path}: {remedy or damaged}") from None

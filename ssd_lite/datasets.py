@@ -46,7 +46,7 @@ def open_data(
         train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
         return Data(train, test, train.classes)
     folder = root / "bccd" if name == "bccd" else Path(name)
-    if not folder.is_dir():
+    if not folder.exists():
         raise ValueError(f"--data {name}: neither shapes, bccd or voc, nor a folder")
     survey = open_folder(folder, classes)
     return Data(survey.train, survey.test, survey.train.classes, survey)

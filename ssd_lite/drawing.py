@@ -1,5 +1,6 @@
 """Detections drawn on a picture, with nothing but pillow and torchvision."""
 
+import math
 from collections.abc import Sequence
 
 import torchvision
@@ -40,7 +41,8 @@ def draw(
 
     Args:
         image: the picture that was looked at.
-        detections: from :func:`ssd_lite.detection.detect`, boxes in pixels of ``image``.
+        detections: from :func:`ssd_lite.detection.detect`, boxes in pixels of ``image``. Infinite
+            scores, for ground truth, are not written.
         classes: names; label i + 1 means ``classes[i]``.
         threshold: detections that score less are left out.
     """
@@ -60,7 +62,7 @@ def draw(
     lines = list(zip(boxes.tolist(), scores.tolist(), labels.tolist(), colors))
     for (left, top, _, bottom), score, label, ground in reversed(lines):  # the best on top
         name, font = name_and_font(classes[label - 1], label, size)
-        text = f" {name} {score:.2f} "
+        text = f" {name} {score:.2f} " if math.isfinite(score) else f" {name} "
         _, _, wide, high = font.getbbox(text, anchor="lt")
         high += 4 * width
         x = min(max(left, 0), max(picture.width - wide, 0))

@@ -1,5 +1,6 @@
 """Appendix B. Your own folder: what is in it, which half is held out, what must be mended."""
 
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,10 +11,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from ssd_lite.annotations import Annotation, examine
+from ssd_lite.annotations import Annotation, OutsideError, examine
 from ssd_lite.data import Sample, read_image
-from ssd_lite.formats import Source, find_annotations
-from ssd_lite.layout import Files, choose_halves, few
+from ssd_lite.formats import VOC, Source, find_annotations
+from ssd_lite.layout import Files, choose_halves, count, few, same_text
 
 
 class Pictures(Dataset):
@@ -80,7 +81,8 @@ def survey_folder(root: str | Path, classes: Sequence[str] | None = None) -> Sur
     problems: list[str] = []
     notes: list[str] = []
     form, sources = find_annotations(files, problems, notes)
-    examined, repairs = examine_all(sources, problems)
+    examined, repairs = examine_all(form, sources, problems)
+    note_contents(files, examined, notes)
     train, test, split = choose_halves(files, sorted(examined), problems, notes)
 
     # Classes: all that occur, or those that were asked for.
@@ -110,19 +112,36 @@ def open_folder(root: str | Path, classes: Sequence[str] | None = None) -> Surve
 def report(root: Path, problems: Sequence[str], repairs: Sequence[str]) -> None:
     """Raise ``ValueError`` with all problems, or warn once of all repairs."""
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        more = f"; all of them: python -m ssd_lite check {root}" if len(problems) > 10 else ""
-        raise ValueError(f"{root}: {count}: {few(problems, 10, '; ')}{more}")
+        lines = by_kind(problems)
+        more = f"; all of them: python -m ssd_lite check {root}" if len(lines) > 10 else ""
+        found = count(len(problems), "problem")
+        raise ValueError(f"{root}: {found}: {few(lines, 10, '; ')}{more}")
     if repairs:
         warnings.warn(f"{root}: repaired: {few(repairs, 3, '; ')}", stacklevel=3)
 
 
+def by_kind(messages: Iterable[str], shown: int = 3) -> list[str]:
+    """Messages that begin with a file, a few of each kind, and which other files each is about."""
+    kinds: dict[str, list[str]] = {}
+    for message in messages:
+        what = message.partition(": ")[2]
+        kinds.setdefault(re.sub(r"'.*?'|\".*?\"|[\d.-]+", "", what), []).append(message)
+    lines = []
+    for same in kinds.values():
+        lines += same[:shown]
+        if rest := [Path(message.partition(": ")[0]).name for message in same[shown:]]:
+            files = few(list(dict.fromkeys(rest)), 20)
+            lines.append(f"{len(rest)} more of this kind, in {files}")
+    return lines
+
+
 def examine_all(
-    sources: Iterable[Source], problems: list[str]
+    form: str, sources: Iterable[Source], problems: list[str]
 ) -> tuple[dict[Path, Annotation], list[str]]:
     """Every picture's annotation as it fits the picture, and what was repaired for that."""
     examined: dict[Path, Annotation] = {}
-    repairs = []
+    repairs: list[str] = []
+    outside = 0
     for picture, source, read in sources:
         if picture in examined:
             problems.append(f"{source}: {picture.name} has another annotation already; keep one")
@@ -130,10 +149,36 @@ def examine_all(
         try:
             examined[picture], done = examine(read(), picture, source)
         except (ValueError, OSError) as error:
+            outside += isinstance(error, OutsideError)
             problems.append(str(error))
             continue
         repairs += [f"{source}: {what}" for what in done]
+    if form != VOC and outside > len(examined):
+        problems.append(
+            f"boxes of most pictures reach outside: are they corners x, y, x, y? {form} has x, y, "
+            "width and height; export the labels again"
+        )
     return examined, repairs
+
+
+def note_contents(files: Files, examined: dict[Path, Annotation], notes: list[str]) -> None:
+    """Note which annotations are empty, and which seem to be another picture's."""
+    empty = [path.name for path, found in sorted(examined.items()) if not found.names]
+    if empty:
+        notes.append(
+            f"{count(len(empty), 'picture has', 'pictures have')} an annotation without objects "
+            f"and {'counts' if len(empty) == 1 else 'count'} as background: {few(empty)}"
+        )
+    others = [
+        f"{path.stem}.xml: {found.filename}"
+        for path, found in sorted(examined.items())
+        if files.known(found.filename) and files.stem(found.filename) != same_text(path.stem)
+    ]
+    if others:
+        notes.append(
+            f"{count(len(others), 'annotation names', 'annotations name')} another file inside "
+            f"({few(others)}); look whether the boxes fit"
+        )
 
 
 def check_classes(

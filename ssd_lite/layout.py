@@ -6,6 +6,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from ssd_lite.data import picture_kinds
 
@@ -19,6 +20,9 @@ PARTS = {  # how the parts of a data set are called, as lists or as folders
 OTHER_LISTS = {"segmentation", "layout", "action"}  # VOC's lists for other tasks
 ENCODINGS = ("utf-8-sig", "utf-16", "gb18030", "shift_jis", "cp1252")
 HELD_OUT = 5  # one picture in so many, where nobody has said which
+# What tells versions of one photograph apart: Roboflow's ending, Label Studio's beginning (but no
+# date), and a copy's " (1)". Not " (2)": collections are often numbered so.
+VERSIONS = (r"\.rf\.\w+$", r"^(?=\d*[a-f])[0-9a-f]{8}-", r" \(1\)$")
 
 
 class Files:
@@ -28,10 +32,12 @@ class Files:
         self.root = root
         self.pictures: dict[str, list[Path]] = {}
         self.others: dict[str, list[Path]] = {}  # by ending
+        self.folders: set[tuple[str, ...]] = set()
         for path in sorted(root.rglob("*")):
             inside = path.relative_to(root).parts
             if any(part.startswith((".", "__")) for part in inside) or not path.is_file():
                 continue
+            self.folders.add(inside[:-1])
             ending = path.suffix.lower()
             if ending in picture_kinds():
                 self.pictures.setdefault(same_text(path.stem), []).append(path)
@@ -45,8 +51,8 @@ class Files:
             ValueError: two are equally near.
         """
         name = PurePosixPath(str(named).replace("\\", "/"))
-        stem = self._stem(str(named))
-        found = self.pictures.get(same_text(stem), [])
+        stem = self.stem(str(named))
+        found = self.pictures.get(stem, [])
         if name.suffix.lower() in picture_kinds():
             found = [p for p in found if p.suffix.lower() == name.suffix.lower()] or found
         if len(found) < 2:
@@ -61,24 +67,47 @@ class Files:
             )
         return best[0]
 
-    def listed(self, name: str, source: Path, problems: list[str]) -> Path | None:
-        """The picture that a file names; a problem if there is none, or if it may be two."""
-        try:
-            picture = self.picture(name, near=source)
-        except ValueError as error:
-            problems.append(str(error))
-            return None
-        if picture is None:
-            problems.append(f"{source}: names {name!r}, but there is no such picture")
-        return picture
+    def listed(
+        self, names: Iterable[str], source: Path, problems: list[str], notes: list[str]
+    ) -> dict[str, Path]:
+        """The pictures that a file names; a problem for each that is none, or that may be two."""
+        found: dict[str, Path] = {}
+        for name in names:
+            try:
+                picture = self.picture(name, near=source)
+            except ValueError as error:
+                problems.append(str(error))
+                continue
+            if picture is None:
+                problems.append(f"{source}: names {name!r}, but there is no such picture")
+            else:
+                found[name] = picture
+        if astray := [name for name, picture in found.items() if self._astray(name, picture)]:
+            notes.append(
+                f"{count(len(astray), 'picture was', 'pictures were')} found by name alone, in "
+                f"other folders than {source} says: {few(astray)}"
+            )
+        return found
+
+    def _astray(self, name: str, picture: Path) -> bool:
+        """Whether a folder that a name gives is here, but the picture in another."""
+        named = PurePosixPath(name.replace("\\", "/")).parts[:-1]
+        lies_in = picture.relative_to(self.root).parts[:-1]
+        for ending in (named[start:] for start in range(len(named))):
+            if any(folder[-len(ending) :] == ending for folder in self.folders):
+                return lies_in[-len(ending) :] != ending
+        return False
 
     def known(self, name: str) -> bool:
         """Whether some picture has this name."""
-        return same_text(self._stem(name)) in self.pictures
+        return self.stem(name) in self.pictures
 
-    def _stem(self, name: str) -> str:
+    def stem(self, name: str) -> str:
+        """What a file calls a picture, without folders and ending; as a URL if that fits alone."""
         path = PurePosixPath(name.replace("\\", "/"))
-        return path.stem if path.suffix.lower() in picture_kinds() else path.name
+        stem = path.stem if path.suffix.lower() in picture_kinds() else path.name
+        literal = same_text(stem)
+        return literal if literal in self.pictures else same_text(unquote(stem))
 
     def part(self, path: Path) -> str | None:
         """The part of the data set, "train" for example, that a file's folders name."""
@@ -97,6 +126,11 @@ def few(names: Sequence[object], shown: int = 3, between: str = ", ") -> str:
     """The first of some names, and how many more there are."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return between.join(str(name) for name in names[:shown]) + more
+
+
+def count(number: int, one: str, several: str = "") -> str:
+    """A number and what is counted: "1 picture", "2 pictures"."""
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def choose_halves(
@@ -122,8 +156,8 @@ def choose_halves(
     both = set(train) & set(test)
     if both:
         notes.append(
-            f"{len(both)} pictures are in {chosen} and in {held}; they are held out, not trained "
-            f"on: {few([p.name for p in sorted(both)])}"
+            f"{count(len(both), 'picture is', 'pictures are')} in {chosen} and in {held}, so held "
+            f"out and not trained on: {few([p.name for p in sorted(both)])}"
         )
         train = [path for path in train if path not in both]
     if both and not train:
@@ -134,30 +168,41 @@ def choose_halves(
     unused = sorted(set(annotated) - set(train) - set(test))
     if unused:
         notes.append(
-            f"{len(unused)} annotated pictures are not used ({split}): "
-            f"{few([p.name for p in unused])}"
+            f"{count(len(unused), 'annotated picture is', 'annotated pictures are')} not used "
+            f"({split}): {few([p.name for p in unused])}"
         )
     return train, test, split
 
 
 def hash_halves(paths: Iterable[Path], problems: list[str]) -> tuple[list[Path], list[Path]]:
-    """About a fifth held out, by names alone: more pictures never make one change sides."""
+    """About a fifth held out, by names alone: more pictures never make one change sides.
 
-    def number(path: Path) -> int:
-        name = same_text(path.stem).encode()
-        return int.from_bytes(hashlib.sha256(name).digest()[:8], "big")
-
-    by_number = sorted(set(paths), key=number)
-    test = [path for path in by_number if number(path) % HELD_OUT == 0] or by_number[:1]
-    train = sorted(set(by_number) - set(test))
-    if by_number and not train:
-        train, test = test[1:], test[:1]
+    Versions of one photograph have one number, and stay together.
+    """
+    by_number: dict[int, list[Path]] = {}
+    for path in sorted(set(paths)):
+        name = hashlib.sha256(photograph(path).encode())
+        by_number.setdefault(int.from_bytes(name.digest()[:8], "big"), []).append(path)
+    numbers = sorted(by_number)
+    held = [number for number in numbers if number % HELD_OUT == 0] or numbers
+    if held == numbers:
+        held = numbers[:1]
+    test = sorted(path for number in held for path in by_number.pop(number))
+    train = sorted(path for same in by_number.values() for path in same)
     if not train and not problems:
         problems.append(
-            f"{len(by_number)} annotated {'picture' if len(by_number) == 1 else 'pictures'}: too "
-            "few to train on some and hold one out; add more"
+            f"{count(len(test), 'annotated picture')}: too few to train on some and hold one out; "
+            "add more"
         )
-    return train, sorted(test)
+    return train, test
+
+
+def photograph(path: Path) -> str:
+    """The name that all versions and copies of one photograph share."""
+    name = same_text(path.stem)
+    for version in VERSIONS:
+        name = re.sub(version, "", name)
+    return name
 
 
 def read_lists(
@@ -175,9 +220,8 @@ def read_lists(
         if twice:
             notes.append(f"{path}: named twice: {few(twice)}")
         listed = parts.setdefault(part, [])
-        for name in dict.fromkeys(names):
-            if (picture := files.listed(name, path, problems)) in annotated and picture:
-                listed.append(picture)
+        pictures = files.listed(dict.fromkeys(names), path, problems, notes).values()
+        listed += [picture for picture in pictures if picture in annotated]
         if not names:
             problems.append(f"{path}: empty; write the names of the pictures into it, one a line")
     return parts

@@ -12,10 +12,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ssd_lite.checkpoint import load_model, write_atomically
-from ssd_lite.data import picture_kinds, read_image
+from ssd_lite.data import picture_kinds, read_image, unreadable_kinds
 from ssd_lite.detection import Detections, detect
 from ssd_lite.distributed import choose_device
 from ssd_lite.drawing import draw
+from ssd_lite.layout import count
 from ssd_lite.runs import newest_run
 
 MANY = 20  # pictures, from which on a bar shows the progress
@@ -49,11 +50,11 @@ def detect_command(args: argparse.Namespace) -> None:
             draw(image, found, model.classes, args.threshold).save(target)
             detections = _to_json(found, model.classes, args.threshold)
             add(str(path), {"drawing": target.name, "detections": detections})
-            tqdm.write(f"{path}: {len(detections)} objects, drawn in {target}")
+            tqdm.write(f"{path}: {count(len(detections), 'object')}, drawn in {target}")
 
     # 3. What could not be read.
     if failed:
-        print(f"{len(failed)} of {len(paths)} pictures failed:", file=sys.stderr)
+        print(f"{len(failed)} of {count(len(paths), 'picture')} failed:", file=sys.stderr)
         print(*(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
         raise SystemExit(1)
 
@@ -74,10 +75,9 @@ def find_pictures(words: Sequence[str | Path], out: Path) -> list[Path]:
         if word.is_dir():
             paths = _pictures_among(sorted(word.iterdir()), out)
             if not paths:
-                raise ValueError(
-                    f"{word}: a folder without pictures; for those in folders below it, name "
-                    f"{word / '**'}"
-                )
+                below = f"; for those in folders below it, name {word / '**'}"
+                deeper = _pictures_among(sorted(word.rglob("*")), out)
+                raise ValueError(f"{word}: a folder without pictures{below if deeper else ''}")
         elif not word.exists() and re.search(r"[*?\[]", str(word)):
             paths = _pictures_among(_expand(str(word)), out)
             if not paths:
@@ -102,12 +102,15 @@ def _expand(pattern: str) -> list[Path]:
 
 
 def _pictures_among(paths: Sequence[Path], out: Path) -> list[Path]:
-    """Files that are pictures by their names, but neither hidden nor drawings in ``out``."""
-    drawings = _old_drawings(out)
+    """Files that are pictures by their names, but neither hidden nor drawings in ``out``.
+
+    What cameras write and Pillow cannot read stays among them, to be named as failed.
+    """
+    drawings, kinds = _old_drawings(out), picture_kinds() | unreadable_kinds().keys()
     return [
         path
         for path in paths
-        if path.suffix.lower() in picture_kinds()
+        if path.suffix.lower() in kinds
         and not path.name.startswith(".")
         and path.is_file()
         and path.resolve() not in drawings

@@ -9,20 +9,8 @@ from ssd_lite.matching import bipartite
 from ssd_lite.spec import SSD300_VOC
 
 BY_HAND = {
-    "Box 2 reaches 0.52 with object 1, but it is object 2's own: pairs come first.": [
-        1,
-        0,
-        1,
-        -1,
-        0,
-    ],
-    "You served the objects in their order. Greedy goes by IoU: the 0.70 comes first.": [
-        0,
-        0,
-        1,
-        2,
-        0,
-    ],
+    "Box 2 reaches 0.52 with object 1, but it's object 2's own.": [1, 0, 1, -1, 0],
+    "You served the objects in order. Greedy goes by IoU: the 0.70 comes first.": [0, 0, 1, 2, 0],
     "The last object wrote over the others in box 0. Object 1 overlaps it most.": [2, 0, 1, -1, 0],
     "Box 4 overlaps object 0 by exactly 0.50, and that reaches the threshold.": [1, 0, 2, -1, -1],
     "Box 3 is nobody's own, and 0.20 is below the threshold: background.": [1, 0, 2, 2, 0],

@@ -133,7 +133,7 @@ def test_without_a_number_of_steps_batches_never_end():
 
 def test_a_batch_larger_than_the_data_is_refused():
     with pytest.raises(
-        ValueError, match="batch_size: 5 is more than the 4 samples there are; make it smaller"
+        ValueError, match="batch_size: 5 is more than the 4 pictures there are; make it smaller"
     ):
         next(batches(4, 5, seed=0))
 

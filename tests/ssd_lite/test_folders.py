@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -10,13 +11,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from ssd_lite import check
-from ssd_lite.annotations import Annotation, examine, read_annotation, read_coco, read_yolo
+from ssd_lite.annotations import Annotation, examine, read_annotation, read_yolo
 from ssd_lite.data import collate, read_image
 from ssd_lite.datasets import data_root, open_data
-from ssd_lite.folders import open_folder, survey_folder
+from ssd_lite.folders import by_kind, open_folder, survey_folder
+from ssd_lite.formats import read_coco
 from ssd_lite.layout import Files, hash_halves, read_names
 
 ODD = data_root() / "odd_folders"
@@ -183,7 +185,7 @@ def test_a_crowd_is_difficult_and_a_polygon_becomes_its_box(tmp_path):
         "categories": [{"id": 1, "name": "cat"}],
     }
     (tmp_path / "a.json").write_text(json.dumps(content))
-    assert read_coco(tmp_path / "a.json")["a.png"].difficult == [True]
+    assert read_coco(tmp_path / "a.json")["a.png"]().difficult == [True]
     (tmp_path / "a.txt").write_text("0 0.1 0.2 0.5 0.2 0.3 0.6\n")
     assert read_yolo(tmp_path / "a.txt", ["cat"]).boxes.tolist() == [[0.1, 0.2, 0.5, 0.6]]
 
@@ -327,8 +329,8 @@ def test_what_is_alone_is_named(tmp_path):
     os.remove(tmp_path / "a.png")
     os.remove(tmp_path / "b.xml")
     notes = open_folder(tmp_path).notes
-    assert any("1 annotations have no picture and are left out: a.xml" in note for note in notes)
-    assert any("1 pictures have no annotation and are left out" in note for note in notes)
+    assert "1 annotation has no picture, so left out: a.xml" in notes
+    assert any("1 picture has no annotation, so left out" in note for note in notes)
 
 
 def test_a_folder_without_pictures_or_without_annotations_says_what_belongs_there(tmp_path):
@@ -339,6 +341,251 @@ def test_a_folder_without_pictures_or_without_annotations_says_what_belongs_ther
         open_folder(tmp_path)
     with pytest.raises(ValueError, match="no such folder"):
         open_folder(tmp_path / "b")
+
+
+# What labeling tools' exports have shown. ---------------------------------------------------------
+
+CAT = {"id": 1, "name": "cat"}
+
+
+def coco(path, names, entries):
+    """A COCO file; an entry is a picture's number, from 1 on, and a box."""
+    images = [{"id": i, "file_name": name} for i, name in enumerate(names, start=1)]
+    objects = [
+        {"id": i, "image_id": image, "category_id": 1, "bbox": box}
+        for i, (image, box) in enumerate(entries, start=1)
+    ]
+    content = {"images": images, "annotations": objects, "categories": [CAT]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path.parent
+
+
+def yolo(root, names, line="0 0.5 0.5 0.2 0.2", classes="cat\n"):
+    """Pictures with YOLO's text beside them."""
+    for name in names:
+        picture(root / f"{name}.png")
+        (root / f"{name}.txt").write_text(line)
+    (root / "classes.txt").write_text(classes)
+    return root
+
+
+BOX = [10, 5, 20, 15]
+
+
+def test_a_yolo_label_without_a_picture_is_named(tmp_path):
+    yolo(tmp_path, "abcd")
+    os.remove(tmp_path / "d.png")
+    (tmp_path / "train.txt").write_text("a.png\nb.png\nc.png\n")
+    notes = open_folder(tmp_path).notes
+    assert "1 annotation has no picture, so left out: d.txt" in notes
+
+
+def test_names_as_in_an_address(tmp_path):
+    names = ["Müller größe.png", "100%.png", "a%20b.png"]
+    for name in names:
+        picture(tmp_path / "images" / name)
+    encoded = ["images/M%C3%BCller%20gr%C3%B6%C3%9Fe.png", "100%25.png", "a%20b.png"]
+    coco(tmp_path / "a.json", encoded, [(1, BOX), (2, BOX), (3, BOX)])
+    survey = open_folder(tmp_path)
+    assert names_of(survey.train) | names_of(survey.test) == set(names)
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        ["{}_jpg.rf.00aaBB11", "{}_jpg.rf.7c9d5e6b"],
+        ["{}", "0069b66a-{}", "c0067101-{}"],
+        ["{}", "{} (1)"],
+    ],
+)
+def test_versions_of_one_photograph_stay_in_one_half(versions):
+    paths = [Path(version.format(f"IMG_{i}") + ".jpg") for i in range(60) for version in versions]
+    train, test = hash_halves(paths, [])
+    assert len(train) + len(test) == len(paths)
+    numbers = [{re.search(r"IMG_\d+", path.stem)[0] for path in half} for half in (train, test)]
+    assert not numbers[0] & numbers[1]
+    assert len(numbers[0]) > len(numbers[1]) > 1
+
+
+def test_numbered_downloads_and_dates_are_different_photographs():
+    names = [f"images ({i}).jpg" for i in range(2, 60)] + [
+        f"202405{i}-a.jpg" for i in range(10, 40)
+    ]
+    train, test = hash_halves(map(Path, names), [])
+    assert len(train) > 50 and len(test) > 5
+
+
+def test_check_names_pictures_that_are_byte_for_byte_in_both_halves(tmp_path):
+    for part in ("train", "test"):
+        flat(tmp_path / part, ["a" + part, "b" + part])
+    Image.new("RGB", (60, 40)).save(tmp_path / "train" / "atrain.png")
+    (note,) = check.copies(open_folder(tmp_path))
+    assert note.startswith("2 held-out pictures are also trained on, byte for byte")
+    assert f"{Path('test/atest.png')} is {Path('train/btrain.png')}" in note
+
+
+def test_an_annotation_without_objects_is_named(tmp_path):
+    yolo(tmp_path, "abcd")
+    (tmp_path / "b.txt").write_text("")
+    notes = open_folder(tmp_path).notes
+    assert "1 picture has an annotation without objects and counts as background: b.png" in notes
+
+
+@pytest.mark.parametrize(
+    "name, said",
+    [("a/IMG_1.png", True), ("b/IMG_1.png", False), (r"C:\cards\pictures\IMG_1.png", False)],
+)
+def test_a_picture_that_is_found_in_another_folder_is_named(tmp_path, name, said):
+    for path in ("a/x.png", "a/y.png", "b/IMG_1.png"):
+        picture(tmp_path / path)
+    coco(tmp_path / "a.json", [name, "a/x.png", "y.png"], [(1, BOX), (2, BOX)])
+    notes = open_folder(tmp_path).notes
+    assert said == any("1 picture was found by name alone, in other folders" in n for n in notes)
+
+
+def test_what_pillow_cannot_read_is_named(tmp_path):
+    for name in ("a.HEIC", "b.heic", "c.mp4"):
+        (tmp_path / name).write_bytes(b"no picture")
+    message = r"2 \.heic files: Pillow cannot read such pictures here; convert them.*1 \.mp4 file: "
+    with pytest.raises(ValueError, match="no pictures in it; " + message):
+        open_folder(tmp_path)
+    notes = open_folder(flat(tmp_path, "xyz")).notes
+    assert any(note.startswith("2 .heic files: ") for note in notes)
+
+
+def test_pictures_outside_cocos_json_are_counted(tmp_path):
+    for name in "abcd":
+        picture(tmp_path / f"{name}.png")
+    coco(tmp_path / "a.json", ["a.png", "b.png"], [(1, BOX), (2, BOX)])
+    assert any(
+        "2 pictures have no annotation, so left out" in n for n in open_folder(tmp_path).notes
+    )
+
+
+def test_one_stray_xml_hides_no_other_labels(tmp_path):
+    yolo(tmp_path, "abc")
+    (tmp_path / "annotations.xml").write_text("<annotations/>")
+    survey = open_folder(tmp_path)
+    assert survey.form == "YOLO's text"
+    assert any("not 1 file with labels in another form: annotations.xml" in n for n in survey.notes)
+    (tmp_path / "a.xml").write_text(xml(STAR))
+    (tmp_path / "b.xml").write_text(xml(STAR))
+    survey = open_folder(tmp_path)
+    assert survey.form == "VOC's XML"
+    assert any("not 3 files with labels in another form: a.txt" in n for n in survey.notes)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("annotations.xml", "<annotations/>", "begins with <annotations>.*as 'PASCAL VOC'"),
+        ("b.xml", "<annotation/>", "b.xml: no picture has its name"),
+        ("b.json", '[{"data": {}, "annotations": []}]', "b.json: that is Label Studio's own JSON"),
+        ("b.json", '[{"image_id": 1, "bbox": []}]', "b.json: that is COCO's list of results"),
+        ("a.json", '{"shapes": []}', "a.json: that is LabelMe's own JSON; export"),
+        ("b.json", '{"images": [], "categories": []}', "b.json: not COCO's JSON.*: it lacks annot"),
+        ("b.json", '{"images": [{"id"', "b.json: not a whole JSON file .*; export it again"),
+        ("b.json", "7", "b.json: not COCO's JSON.*: it lacks images, annotations, categories"),
+    ],
+)
+def test_what_is_no_annotation_is_named_with_what_it_lacks(tmp_path, name, content, message):
+    picture(tmp_path / "a.png")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=f"pictures, but no annotations; .*there is .*{message}"):
+        open_folder(tmp_path)
+
+
+def test_all_wrong_entries_of_coco_come_at_once(tmp_path):
+    for name in "abcd":
+        picture(tmp_path / f"{name}.png")
+    entries = [(1, [1, 2, 3]), (2, BOX), (3, [1, 2, "x", 4]), (4, BOX)]
+    coco(tmp_path / "a.json", [f"{name}.png" for name in "abcd"], entries)
+    survey = survey_folder(tmp_path)
+    assert [p.split(": ")[1] for p in survey.problems] == [
+        "annotation 1 lacks a known category_id or a bbox of four numbers",
+        "annotation 3 lacks a known category_id or a bbox of four numbers",
+    ]
+    assert len(survey.train) + len(survey.test) == 2
+    coco(tmp_path / "a.json", ["a.png"], [(1, BOX), (7, BOX), (9, BOX)])
+    with pytest.raises(ValueError, match="annotations of images 7, 9, but no such images"):
+        open_folder(tmp_path)
+
+
+def test_the_contact_sheet_shows_both_halves_with_names_and_without_scores(tmp_path, monkeypatch):
+    for part, count in (("train", 30), ("test", 10)):
+        flat(tmp_path / part, [f"{part}{i}" for i in range(count)])
+    survey = open_folder(tmp_path)
+    seen = check.read_all(survey)
+    names = [Path(sample.name).name for sample in seen]
+    assert len(names) == 12
+    assert sum(name.startswith("test") for name in names) == 3
+    written, text = [], ImageDraw.ImageDraw.text
+
+    def spy(pen, where, words, *arguments, **options):
+        written.append(words.strip())
+        return text(pen, where, words, *arguments, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", spy)
+    check.contact_sheet(seen, survey.train.classes)
+    assert sorted(written) == sorted([*names, *["star"] * 12])
+
+
+def test_another_pictures_name_inside_is_named(tmp_path):
+    flat(tmp_path, "abc")
+    inside = {"a": "b.JPG", "b": "b.png", "c": "IMG_7.JPG"}  # IMG_7 is not here any more
+    for name, other in inside.items():
+        (tmp_path / f"{name}.xml").write_text(xml(STAR, extra=f"<filename>{other}</filename>"))
+    notes = open_folder(tmp_path).notes
+    assert any("1 annotation names another file inside (a.xml: b.JPG)" in n for n in notes)
+
+
+@pytest.mark.parametrize(
+    "name, message",
+    [("a.xml", "a.xml: a file, not a folder; name"), ("a.zip", "a.zip: .*; unpack it first")],
+)
+def test_a_file_instead_of_a_folder(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(ValueError, match=message):
+        open_folder(tmp_path / name)
+    with pytest.raises(ValueError, match=message):
+        open_data(str(tmp_path / name), tmp_path, 96, False)
+    if name == "a.zip":
+        with pytest.raises(ValueError, match="no pictures in it; a.zip: unpack it first"):
+            open_folder(tmp_path)
+
+
+def test_one_cause_is_told_in_few_lines():
+    lines = [f"my/{c}.txt: line {i}: '0 {i}.5' is wrong" for i, c in enumerate("abcdef")]
+    shown = by_kind([*lines, "my/g.txt: odd"])
+    assert shown == [*lines[:3], "3 more of this kind, in d.txt, e.txt, f.txt", "my/g.txt: odd"]
+
+
+def test_corners_instead_of_sizes_are_guessed(tmp_path):
+    for name in "abc":
+        picture(tmp_path / "coco" / f"{name}.png")
+    corners = [30, 20, 55, 35]  # of pictures of 60 × 40
+    entries = [(1, corners), (2, corners), (3, BOX)]
+    coco(tmp_path / "coco" / "a.json", ["a.png", "b.png", "c.png"], entries)
+    yolo(tmp_path / "yolo", "abc", "0 0.1 0.1 0.9 0.9")
+    for form in ("coco", "yolo"):
+        problems = survey_folder(tmp_path / form).problems
+        assert any("are they corners x, y, x, y?" in problem for problem in problems)
+
+
+def test_names_of_classes_from_1_on_are_refused(tmp_path):
+    yolo(tmp_path, "abc")
+    (tmp_path / "data.yaml").write_text("names: {1: cat, 2: dog}")
+    with pytest.raises(ValueError, match="data.yaml: names must be numbered from 0, not 1, 2"):
+        open_folder(tmp_path)
+
+
+def test_label_studios_notes_name_the_classes(tmp_path):
+    yolo(tmp_path, "abc", "1 0.5 0.5 0.2 0.2")
+    os.remove(tmp_path / "classes.txt")
+    categories = [{"id": 1, "name": "dog"}, {"id": 0, "name": "cat"}]
+    (tmp_path / "notes.json").write_text(json.dumps({"categories": categories}))
+    assert open_folder(tmp_path).train.classes == ("dog",)
 
 
 # Classes. -----------------------------------------------------------------------------------------

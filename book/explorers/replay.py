@@ -51,7 +51,7 @@ class ReplayExplorer(Explorer):
                 )
         own = [color(label) for label in range(1, len(classes) + 1)]
         super().__init__(
-            moment=len(frames) - 1,
+            moment=0,
             threshold=threshold,
             frames=list(frames),
             pictures=[data_uri(image) for image in images],

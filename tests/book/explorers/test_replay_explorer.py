@@ -20,9 +20,9 @@ def made(frames=REPLAY_FRAMES, images=(PICTURE, PICTURE), **knobs):
     return ReplayExplorer(frames, images, CLASSES, **knobs)
 
 
-def test_it_begins_with_the_last_moment_and_holds_all():
+def test_it_begins_with_step_0_and_holds_all():
     explorer = made()
-    assert explorer.moment == len(REPLAY_FRAMES) - 1
+    assert explorer.moment == 0
     assert explorer.frames == REPLAY_FRAMES
     assert explorer.colors == [[color(label), ink_on(color(label))] for label in (1, 2)]
 

@@ -113,7 +113,7 @@ class DefaultBoxExplorer(Explorer):
         unused = len(base.maps) - used
         return replace(
             base,
-            name=f"{self.base}, as dialled",
+            name=f"{self.base}, as dialed",
             maps=base.maps[:used],
             steps=base.steps[:used],
             sizes=tuple(scale * base.image_size for scale in self.scales[: used + 1]),

@@ -219,7 +219,7 @@ function listOf(list, shown) {
   });
   const edge = 4 + (shown - 0.1) * step;
   return [
-    svg("text", { x: 4, y: 16 }, "the list, surest first: hits stand, false alarms hang"),
+    svg("text", { x: 4, y: 16 }, "the list, most confident first: hits stand, false alarms hang"),
     svg("path", { class: "pr-grid", d: `M0 ${LIST_MIDDLE}H${SIDE}` }),
     bars,
     svg("path", { class: "pr-edge", d: `M${edge} ${LIST_MIDDLE - LIST_HIGH - 4}V${LIST_MIDDLE + LIST_HIGH + 4}` }),

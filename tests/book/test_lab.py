@@ -59,8 +59,8 @@ def test_the_recall_that_ssd_lite_computes_is_the_explorer_s(lab, browser):
     smallest.focus()
     for _ in range(10):
         page.keyboard.press("ArrowLeft")
-    dialled = words(page)
-    reached = re.search(r"(\d+) of \d+ objects", dialled)[0]
+    dialed = words(page)
+    reached = re.search(r"(\d+) of \d+ objects", dialed)[0]
     assert reached not in at_first
     assert f"reached: {reached}" in run_cell(page, "best, _ = best_iou(explorer.spec")
 

@@ -14,7 +14,9 @@ WAYS = [
 ]
 pytestmark = pytest.mark.parametrize("path", WAYS, ids=[path.stem for path in WAYS])
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-NOT_READ = re.compile(r"```.*?```|\$\$.*?\$\$|^\(.*\)=$|^:::.*$|^\|[-| :]+\|$", re.DOTALL | re.M)
+NOT_READ = re.compile(
+    r"```[\s\S]*?```|\$\$[\s\S]*?\$\$|^\(.*\)=$|^:::.*$|^\|[-| :]+\|$", re.MULTILINE
+)
 
 
 def tags(cell):

@@ -81,7 +81,7 @@ def test_python_and_the_page_reach_the_same_objects():
         assert bands[-1]["reached"] == recall_in_torch(explorer.spec, OBJECTS) > 0
 
 
-def test_a_dialled_spec_is_a_network_that_can_be_trained():
+def test_a_dialed_spec_is_a_network_that_can_be_trained():
     explorer = explorers.DefaultBoxExplorer(LITE, PICTURE, OBJECTS)
     explorer.scales = [0.1, *explorer.scales[1:]]
     explorer.maps = 4

@@ -71,19 +71,20 @@ def ask(
     """
     tempting = tempting or {}
     _refuse_what_is_never_seen(truth, tempting, choices, tolerance)
-    it_is = f"it's **{_shown(truth, unit)}**"
+    answer = f"**{_shown(truth, unit)}**"
 
     def reply(said: str, value: Any = None) -> str:
         if value == truth:
-            return inline(f"✓ Right, {it_is}. {because}")
-        overlooked = f"{tempting[value]} " if value in tempting else ""
-        return inline(f"You said {said}, but {it_is}. {overlooked}{because}")
+            return inline(f"✓ Right, it's {answer}. {because}")
+        if value in tempting:
+            return inline(f"You said {said}. {tempting[value]} It's {answer}. {because}")
+        return inline(f"You said {said}, but it's {answer}. {because}")
 
-    data: dict[str, Any] = {"ids": [_id(question)], "shown": inline(f"I{it_is[1:]}. {because}")}
+    data: dict[str, Any] = {"ids": [_id(question)], "shown": inline(f"It's {answer}. {because}")}
     labels = [_shown(choice, unit) for choice in choices or []]
     if choices:
         data["choices"] = [
-            [inline(label), reply(label, choice)] for label, choice in zip(labels, choices)
+            [inline(label), reply(f"“{label}”", choice)] for label, choice in zip(labels, choices)
         ]
     else:
         said = _shown("{said}", unit)  # the script puts there what was typed

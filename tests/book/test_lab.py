@@ -95,3 +95,39 @@ def cells_for_the_test(lab, tmp_path):
         }
         notebook["cells"].append(cell | {"id": f"test-{i}"})
     path.write_text(json.dumps(notebook), encoding="utf-8")
+
+
+QUESTIONS = [
+    "from book.questions import ask, recall",
+    "ask(\n    'How many?', truth=3, because='So.', tempting={4: 'No.'}\n)",
+    "ask(\n    'Whose?', truth='house', because='So.', choices=['house', 'car']\n)",
+]
+
+
+def test_a_question_is_answered_by_keyboard_and_the_notebook_leaves_it_the_keys(
+    lab, browser, tmp_path
+):
+    metadata = json.loads((tmp_path / "chapters" / CHAPTER).read_text(encoding="utf-8"))["metadata"]
+    cells = [
+        {"cell_type": "code", "id": f"q{i}", "metadata": {}, "source": source}
+        | {"outputs": [], "execution_count": None}
+        for i, source in enumerate(QUESTIONS)
+    ]
+    notebook = {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "chapters" / "questions.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
+    page = browser.new_page(viewport={"width": 1400, "height": 1000})
+    page.goto(lab.format("lab/tree/questions.ipynb"))
+    ready = "document.querySelector('#jp-main-statusbar')?.innerText.includes('| Idle')"
+    page.wait_for_function(ready, timeout=2 * MINUTES)
+    page.locator("#jp-MainMenu").get_by_text("Run", exact=True).click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.locator("ssd-question button", has_text="car").focus(timeout=MINUTES)
+    page.keyboard.press("Enter")
+    page.locator("ssd-question input").focus()
+    page.keyboard.type("4")
+    page.keyboard.press("Enter")
+    replies = page.locator("ssd-question [role=status]")
+    said = ["You said 4. No. It's 3. So.", "You said “car”, but it's house. So."]
+    assert replies.all_inner_texts() == said
+    assert page.locator(".jp-Cell").count() == len(QUESTIONS)
+    page.close()

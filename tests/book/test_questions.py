@@ -54,10 +54,10 @@ def test_each_answer_has_its_reply():
     replies = dict(state(WHO)["choices"])
     assert replies["house"] == "✓ Right, it's <strong>house</strong>. It's first."
     assert replies["car"] == (
-        "You said car, but it's <strong>house</strong>. It's second. It's first."
+        "You said “car”. It's second. It's <strong>house</strong>. It's first."
     )
     assert replies["no <code>-1</code>"] == (
-        "You said no <code>-1</code>, but it's <strong>house</strong>. It's first."
+        "You said “no <code>-1</code>”, but it's <strong>house</strong>. It's first."
     )
     assert state(WHO)["shown"] == "It's <strong>house</strong>. It's first."
 
@@ -240,7 +240,7 @@ def test_a_number_is_committed_its_reply_comes_and_then_the_result(page):
     place = question(page).bounding_box()["y"]
     question(page).locator("input").fill("4")
     press(question(page), "Commit")
-    assert reply(page) == "You said 4, but it's 3. That one is taken. Without box 4."
+    assert reply(page) == "You said 4. That one is taken. It's 3. Without box 4."
     assert seen(page) == RESULTS
     assert note.first.is_hidden() and note.last.is_visible()
     assert question(page).bounding_box()["y"] == place
@@ -255,13 +255,13 @@ def test_a_number_is_committed_its_reply_comes_and_then_the_result(page):
 
 def test_a_choice_is_committed_by_pointer_and_by_keyboard(page):
     press(question(page, 1), "no -1")
-    assert reply(page, 1) == "You said no -1, but it's house. It's first."
+    assert reply(page, 1) == "You said “no -1”, but it's house. It's first."
     pressed = question(page, 1).locator("[aria-pressed=true]")
     assert pressed.all_inner_texts() == ["no -1"]
     press(question(page, 1), "Ask me again")
     for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "Space"):
         page.keyboard.press(key)
-    assert reply(page, 1) == "You said car, but it's house. It's second. It's first."
+    assert reply(page, 1) == "You said “car”. It's second. It's house. It's first."
     page.keyboard.press("Tab")  # from the reply to the next button
     page.keyboard.press("Enter")
     page.keyboard.press("ArrowUp")
@@ -308,7 +308,7 @@ def test_answers_outlast_the_page_are_marked_in_the_contents_and_can_be_forgotte
     press(question(page, 1), "car")
     page.reload()
     assert reply(page).startswith("✓ Right, it's 3")
-    assert reply(page, 1).startswith("You said car")
+    assert reply(page, 1).startswith("You said “car”")
     assert seen(page) == RESULTS
     assert marks(page) == ["2 of 5 questions answered"]
     assert page.locator("nav .ssd-mark").inner_text() == "◔"
@@ -362,7 +362,7 @@ def test_without_a_memory_it_answers_all_the_same(visit):
         "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })"
     )
     say(page, "4")
-    assert reply(page).startswith("You said 4, but it's 3.")
+    assert reply(page).startswith("You said 4. That one")
     assert seen(page) == RESULTS
     page.reload()
     assert seen(page) == []
@@ -415,7 +415,7 @@ def test_on_paper_the_questions_come_first_and_the_answers_at_the_end(page):
     assert not any(part.is_visible() for part in page.locator(left_out).all())
     answers = page.locator(".ssd-answers li")
     assert answers.evaluate_all("nodes => nodes.map((n) => n.innerText)") == [
-        "How many default boxes?\n\nYou said 4, but it's 3. That one is taken. Without box 4.",
+        "How many default boxes?\n\nYou said 4. That one is taken. It's 3. Without box 4.",
         "Whose is box 4?\n\nIt's house. It's first.",
         "How wide is it?\n\nIt's 100\N{NO-BREAK SPACE}px. Six cells.",
         "Why pairs?\n\nOr one is lost.",
@@ -454,7 +454,7 @@ def test_each_output_brings_all_that_it_needs(visit, tmp_path):
     page = visit(start=alone.as_uri())
     say(page, "4")
     press(question(page, 1), "house")
-    assert reply(page).startswith("You said 4, but it's 3.")
+    assert reply(page).startswith("You said 4. That one")
     assert reply(page, 1).startswith("✓ Right, it's house")
     assert page.locator(".ssd-forget, .ssd-note").count() == 0
     page.reload()

@@ -29,6 +29,8 @@ NO_SCRIPTS = (
 QUESTIONS = re.compile(r"<style data-questions>.*?</script>", re.DOTALL)
 PIECE = re.compile(r'(<a href="[\w/]+)\.ipynb(" aria-label="Chapter)')
 PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
+# In the contents, what unfolds the pages of a chapter.
+UNFOLD = '<summary><span class="toctree-toggle" role="presentation">'
 EMPTY_HEADING = re.compile(r"<th(?: class=\"[^\"]*\")?>\s*(?:<p>\s*</p>)?\s*</th>")
 ICON_RULE = re.compile(r'((?:\.fa-[\w-]+:{1,2}before,?)+)\{content:"\\([0-9a-f]+)"\}')
 ICON_FONT = re.compile(r'url\([^)]*fa-solid-900\.woff2\) format\("woff2"\),')
@@ -115,7 +117,7 @@ def lighten(app, exception):
             path,
             lambda page, search=search: ICON_SCRIPT.sub(
                 "", page if search else SEARCH_SCRIPTS.sub("", page)
-            ),
+            ).replace(UNFOLD, UNFOLD.replace(">", ' aria-label="Its pages">', 1)),
         )
     for path in (out / "_images").glob("*.svg"):
         rewrite(path, lambda svg: PNG.sub(smaller_picture, svg))

@@ -93,7 +93,9 @@ def keep(run: Path, name: str, data: str, root: Path) -> None:
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=1))
     shutil.copy(run / "replay.json", RECORDS / f"{name}_replay.json")
     shutil.copy(run / "best.safetensors", RECORDS / f"{name}.safetensors")
-    picture(run / "best.safetensors", data, root).save(RECORDS / f"{name}.jpg", quality=88)
+    sheet = picture(run / "best.safetensors", data, root)
+    sheet.thumbnail((900, 900))  # or photographs make a heavy page
+    sheet.save(RECORDS / f"{name}.jpg", quality=85)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,11 @@ TREES = {name: ast.parse(SOURCES[name]) for name in sorted(SOURCES)}
 WORDS = {
     name: " ".join(ast.get_docstring(tree).split("\n\n")[0].split()) for name, tree in TREES.items()
 }
-CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("[0-9]*.ipynb"))
+CHAPTERS = sorted(
+    path.stem
+    for path in (ROOT / "chapters").glob("[0-9]*.ipynb")
+    if not path.stem.endswith("_hands_on")
+)
 COMMANDS = list(next(action for action in make_parser()._actions if action.choices).choices)
 
 

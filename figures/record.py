@@ -94,7 +94,7 @@ def keep(run: Path, name: str, data: str, root: Path) -> None:
     shutil.copy(run / "replay.json", RECORDS / f"{name}_replay.json")
     shutil.copy(run / "best.safetensors", RECORDS / f"{name}.safetensors")
     sheet = picture(run / "best.safetensors", data, root)
-    sheet.thumbnail((900, 900))  # or photographs make a heavy page
+    sheet.thumbnail((720, 720))  # or photographs make a heavy page
     sheet.save(RECORDS / f"{name}.jpg", quality=85)
 
 

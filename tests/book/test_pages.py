@@ -18,9 +18,11 @@ MEGABYTE = 1_000_000
 FULL = """async () => {
   const still = "<style>* { animation: none !important }</style>"; // folds fade in
   document.head.insertAdjacentHTML("beforeend", still);
-  for (const picture of document.images) picture.loading = "eager";
   for (const details of document.querySelectorAll("details")) details.open = true;
-  await Promise.all([...document.images].map((picture) => picture.decode().catch(() => {})));
+  const shown = (picture) => getComputedStyle(picture).display !== "none"; // in this theme
+  const pictures = [...document.images].filter(shown);
+  for (const picture of pictures) picture.loading = "eager";
+  await Promise.all(pictures.map((picture) => picture.decode().catch(() => {})));
   await document.fonts.ready;
 }"""
 TOO_WIDE = """() => {
@@ -82,7 +84,10 @@ def unset_formulas(page):
 
 def poor_pictures(page):
     """Pictures that are missing, or have no words."""
-    pictures = page.evaluate("[...document.images].map((e) => [e.src, e.alt, e.naturalWidth])")
+    pictures = page.evaluate(
+        "[...document.images].filter((e) => getComputedStyle(e).display !== 'none')"
+        ".map((e) => [e.src, e.alt, e.naturalWidth])"
+    )
     return [address for address, words, width in pictures if not (words.strip() and width)]
 
 

@@ -58,11 +58,16 @@ def copies(survey: Survey) -> list[str]:
     def digest(path: Path) -> bytes:
         return hashlib.sha256(path.read_bytes()).digest()
 
-    trained = {digest(path): path for path, *_ in survey.train.items}
+    # Only files of one length can be equal, so few are read once more.
+    held_out = [path for path, *_ in survey.test.items]
+    lengths = {path.stat().st_size for path in held_out}
+    trained = {
+        digest(path): path for path, *_ in survey.train.items if path.stat().st_size in lengths
+    }
     twins = [
         f"{path.relative_to(survey.root)} is {trained[found].relative_to(survey.root)}"
-        for path, *_ in survey.test.items
-        if (found := digest(path)) in trained
+        for path in held_out
+        if trained and (found := digest(path)) in trained
     ]
     if not twins:
         return []

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssd_lite.checkpoint import write_atomically
-from ssd_lite.folders import Survey
+from ssd_lite.folders import Pictures, Survey
 from ssd_lite.layout import few
 from ssd_lite.recipe import Recipe, recipe_from
 
@@ -140,8 +140,11 @@ def read_config(run: Path) -> Config | None:
 
 def write_split(run: Path, survey: Survey) -> None:
     """Write ``split.json``: which pictures of a folder are trained on, and which are held out."""
-    content = {"held out": survey.split, "train": _names(survey, "train")}
-    content["test"] = _names(survey, "test")
+    content = {
+        "held out": survey.split,
+        "train": _names(survey.root, survey.train),
+        "test": _names(survey.root, survey.test),
+    }
     text = json.dumps(content, indent=1, ensure_ascii=False)
     write_atomically(run / "split.json", text.encode())
 
@@ -159,17 +162,16 @@ def check_split(run: Path, survey: Survey) -> None:
         trained = set(json.loads(path.read_text(encoding="utf-8"))["train"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not what a run writes there ({error}); train anew") from None
-    if moved := [name for name in _names(survey, "test") if name in trained]:
+    if moved := [name for name in _names(survey.root, survey.test) if name in trained]:
         raise ValueError(
             f"{survey.root}: {len(moved)} pictures that {run} was trained on are held out now: "
             f"{few(moved)}; put them back (its split.json says what was where), or train anew"
         )
 
 
-def _names(survey: Survey, half: str) -> list[str]:
+def _names(root: Path, half: Pictures) -> list[str]:
     """The pictures of one half, as seen from their folder."""
-    paths = (path for path, *_ in getattr(survey, half).items)
-    return [path.relative_to(survey.root).as_posix() for path in paths]
+    return [path.relative_to(root).as_posix() for path, *_ in half.items]
 
 
 def how_to_go_on(run: Path) -> str:

@@ -7,6 +7,8 @@ words beside it; book.css dims them.
 import re
 from pathlib import Path
 
+from light_pages import rewrite
+
 INK, PAPER = "#e6ebf0", "#14181e"
 # What book/plot.py draws with, and how it looks on dark paper. Colors of data stay.
 IN_THE_DARK = {
@@ -17,6 +19,7 @@ IN_THE_DARK = {
     "#dfe3e6": "#3a444e",
     "stroke: #000000": f"stroke: {INK}",
 }
+LIGHT_COLORS = re.compile("|".join(IN_THE_DARK))
 # Words in a color of the data need more contrast than its lines do.
 WORDS_IN_THE_DARK = {
     "#0072b2": "#56b4e9",
@@ -37,8 +40,7 @@ def in_the_dark(svg: str) -> str | None:
         return None
     svg = WORDS.sub(lambda found: found[1] + WORDS_IN_THE_DARK.get(found[2], found[2]), svg)
     svg = WHITE_GROUND.sub(rf"\g<1>{PAPER}", svg)
-    colors = re.compile("|".join(IN_THE_DARK))
-    return colors.sub(lambda found: IN_THE_DARK[found[0]], svg)
+    return LIGHT_COLORS.sub(lambda found: IN_THE_DARK[found[0]], svg)
 
 
 def draw_dark(app, exception):
@@ -64,9 +66,7 @@ def draw_dark(app, exception):
         return light + other
 
     for page in out.rglob("*.html"):
-        before = page.read_text(encoding="utf-8")
-        if (after := PLOT.sub(both, before)) != before:
-            page.write_text(after, encoding="utf-8", newline="\n")
+        rewrite(page, lambda html: PLOT.sub(both, html))
 
 
 def setup(app):

@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from book.sync import ROOT
+from tests.helpers.prose import words
 
 WAYS = [
     path
@@ -14,18 +15,10 @@ WAYS = [
 ]
 pytestmark = pytest.mark.parametrize("path", WAYS, ids=[path.stem for path in WAYS])
 FOLDED = {"hide-input", "hide-cell", "remove-input", "remove-cell"}
-NOT_READ = re.compile(
-    r"```[\s\S]*?```|\$\$[\s\S]*?\$\$|^\(.*\)=$|^:::.*$|^\|[-| :]+\|$", re.MULTILINE
-)
 
 
 def tags(cell):
     return set(cell.metadata.get("tags", ()))
-
-
-def words(cells):
-    text = "\n".join(NOT_READ.sub("", c.source) for c in cells if c.cell_type == "markdown")
-    return len(re.findall(r"\S*\w\S*", re.sub(r"\]\([^)]*\)", "", text)))
 
 
 def lines_in_view(cells):

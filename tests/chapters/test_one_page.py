@@ -22,6 +22,7 @@ from ssd_lite.model import flatten_head
 from ssd_lite.postprocessing import postprocess
 from ssd_lite.spec import SSDSpec
 from tests.helpers import oracles
+from tests.helpers.prose import words
 
 CELLS = nbformat.read(ROOT / "chapters" / "00_ssd_on_one_page.ipynb", as_version=4).cells
 PROSE = [cell.source for cell in CELLS if cell.cell_type == "markdown"]
@@ -64,12 +65,6 @@ def random_boxes(generator, count):
 
 def lines(sources):
     return [line for source in sources for line in source.splitlines() if line.strip()]
-
-
-def words(text):
-    """How many words a reader reads: no labels, addresses or signs."""
-    text = re.sub(r"\]\([^)]*\)|^\(fig-[\w-]+\)=$", " ", text, flags=re.MULTILINE)
-    return len([word for word in text.split() if re.search(r"\w", word)])
 
 
 def test_boxes_and_iou():
@@ -238,7 +233,7 @@ def test_it_is_one_page():
     assert len(lines(FIGURES)) < 40
     assert max(len(source.splitlines()) for source in sources) <= 30
     assert max(map(len, lines(sources + FIGURES))) <= 80
-    assert 600 <= words("\n\n".join(PROSE)) <= 900
+    assert 600 <= words(CELLS) <= 900
 
 
 def test_it_leads_to_every_chapter():

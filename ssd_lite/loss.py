@@ -38,7 +38,7 @@ def multibox_loss(
         [Float[Tensor, "B A classes"], Int[Tensor, "B A"]], Float[Tensor, "B A"]
     ] = cross_entropy,
 ) -> MultiBoxLoss:
-    """Cross-entropy plus smooth L1 over the chosen boxes, per positive.
+    """Cross-entropy over positives and chosen negatives, smooth L1 over positives; per positive.
 
     Paper: section 2.2, eq. 1 to 3.
 
@@ -56,7 +56,7 @@ def multibox_loss(
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)
-    # 1. Every box's score, for the positives and some of the others.
+    # 1. What: every box's scores have their cost; positives and chosen negatives will count.
     box_losses = classification_loss(logits, target_labels)  # (B, A)
     with torch.no_grad():
         negative = choose_negatives(box_losses, positive)  # (B, A)

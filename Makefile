@@ -40,8 +40,10 @@ benchmark: $(VENV)/installed  ## Measure speed and memory beside torchvision's S
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # One thread for each worker: the workers already fill the cores. The longest test, the book's build, starts first.
+# A worker that a hanging test has ended (see pyproject.toml) is replaced once: more would only repeat the wait.
 # The chapters run apart, for what they execute does not count as tested; chapter 11 trains a few steps only.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs -n logical --maxprocesses 4 --dist loadfile \
+	--no-loadscope-reorder --max-worker-restart 1
 .PHONY: test
 test: lint  ## Check everything: style, package, notebooks (all are run) and the book
 	$(PYTEST) tests --cov

@@ -205,6 +205,10 @@ def start_lab():
                 yield address
             finally:
                 server.terminate()
+                try:
+                    server.wait(20)
+                except subprocess.TimeoutExpired:  # it waits for a kernel that never answers
+                    server.kill()
 
     return start
 

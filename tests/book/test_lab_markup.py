@@ -112,9 +112,9 @@ def trouble(lab, folder):
             "factory": "Notebook",
             "kernelPreference": {"shouldStart": False},
         }
+        # Nothing here waits for JupyterLab without an end: whether it's done is asked below.
         lab.evaluate(
-            "async (it) => void (await window.jupyterapp.commands.execute('docmanager:open', it))",
-            arguments,
+            "(it) => void window.jupyterapp.commands.execute('docmanager:open', it)", arguments
         )
         # References are resolved again with every cell that is shown: the last says what stays.
         settled = f"""() => {{
@@ -138,9 +138,8 @@ def trouble(lab, folder):
         return found
 
     yield look
-    lab.evaluate(
-        "async () => void (await window.jupyterapp.commands.execute('application:close-all'))"
-    )
+    # Its own command would ask what to do with a changed notebook, and wait.
+    lab.evaluate("() => [...window.jupyterapp.shell.widgets('main')].forEach((w) => w.dispose())")
 
 
 @pytest.mark.parametrize("name", CHAPTERS, ids=lambda name: name.removesuffix(".ipynb"))

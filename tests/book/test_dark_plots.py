@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import pytest
+import numpy as np
+import torch
 
 from book import plot
 from tests.helpers.wcag import contrast
@@ -33,7 +34,7 @@ def test_the_dark_form_has_light_ink_on_dark_paper_and_the_same_lines():
     dark = in_the_dark(light)
     assert not any(color in dark for color in (plot.INK, plot.PAPER, plot.PALE))
     assert INK in dark and PAPER in dark and plot.PALETTE[0].lower() in dark
-    numbers = [re.findall(r' d="([^"]*)"', svg) for svg in (light, dark)]
+    numbers = [[d.split() for d in re.findall(r' d="([^"]*)"', svg)] for svg in (light, dark)]
     assert numbers[0] == numbers[1]
 
 
@@ -51,9 +52,45 @@ def test_words_in_a_color_of_the_data_become_lighter():
     assert WORDS_IN_THE_DARK[plot.PALETTE[0].lower()] in svg
 
 
-@pytest.mark.parametrize("svg", ["<svg><rect/></svg>", "<svg><!-- matplotlib --><image/></svg>"])
-def test_other_drawings_and_pictures_stay_as_they_are(svg):
-    assert in_the_dark(svg) is None
+def colors_of(words, svg):
+    """The colors in which these words are written, wherever they are."""
+    group = re.compile(rf"<!-- {words} -->\s*<g style=\"fill: (#\w{{6}})")
+    return group.findall(svg)
+
+
+def test_words_on_a_picture_keep_their_color_and_words_beside_it_become_light():
+    def scene(ax):
+        plot.show_boxes(
+            ax,
+            torch.tensor([[0.2, 0.4, 0.6, 0.9]]),
+            torch.full((3, 8, 8), 200, dtype=torch.uint8),
+            labels=["label"],
+        )
+        ax.text(0.5, 0.5, "within", color=plot.INK)
+        ax.set_title("title")
+
+    light = drawn(scene)
+    dark = in_the_dark(light)
+    for words in ("label", "within"):
+        [color] = colors_of(words, light)
+        assert f'<g style="fill: {color}' in dark
+    changed = len(re.findall(plot.INK, light)) - len(re.findall(plot.INK, dark))
+    assert colors_of("title", light) == [plot.INK]
+    assert changed == 1 and len(re.findall(INK, dark)) == 1, "only the title"
+    grounds = [len(re.findall(f"fill: {plot.PAPER}", svg)) for svg in (light, dark)]
+    assert grounds == [2, 1], "the figure's becomes dark, and not what lies under the picture"
+
+
+def test_a_drawing_that_goes_on_beyond_its_picture_has_no_dark_form():
+    def scene(ax):
+        ax.imshow(np.full((8, 8), 0.5))
+        ax.set(xlim=(-4, 12))
+
+    assert in_the_dark(drawn(scene)) is None
+
+
+def test_other_drawings_stay_as_they_are():
+    assert in_the_dark("<svg><rect/></svg>") is None
 
 
 def test_a_dark_form_has_none():

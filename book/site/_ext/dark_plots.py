@@ -1,11 +1,13 @@
 """Plots have a dark form: the same drawing in light ink on dark paper.
 
-Plots that hold a picture stay as they are, for words that lie on a picture could not be told from
-words beside it; book.css dims them.
+What lies on a picture keeps its colors, for they were chosen to be seen there. Where a drawing
+goes on beyond its picture, one color would have to serve on both: such a plot has no dark form,
+and book.css dims it.
 """
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 from light_pages import rewrite
 
@@ -17,9 +19,9 @@ IN_THE_DARK = {
     "#c3ccd4": "#7d8b98",
     "#e6e9ec": "#2a323b",
     "#dfe3e6": "#3a444e",
+    "fill: #ffffff": f"fill: {PAPER}",
     "stroke: #000000": f"stroke: {INK}",
 }
-LIGHT_COLORS = re.compile("|".join(IN_THE_DARK))
 # Words in a color of the data need more contrast than its lines do.
 WORDS_IN_THE_DARK = {
     "#0072b2": "#56b4e9",
@@ -28,19 +30,75 @@ WORDS_IN_THE_DARK = {
     "#7a3e9d": "#c79be0",
     "#8c6d31": "#d3b06a",
 }
-WORDS = re.compile(r'(<g id="text_\d+">\s*<!--.*?-->\s*<g style="fill: )(#\w{6})', re.DOTALL)
-WHITE_GROUND = re.compile(r'(<path d="[^"]*"[^>]*style="fill: )#ffffff')
+SVG = "{http://www.w3.org/2000/svg}"
+ElementTree.register_namespace("", SVG[1:-1])
+ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
+START = re.compile(r"(?:translate\(|M )(-?[\d.]+) (-?[\d.]+)")
 PLOT = re.compile(r'<img [^>]*src="([^"]*\b_images/([^"/]+))\.svg"[^>]*>')
 DARK = "-dark"  # ends the names of the dark forms
 
 
 def in_the_dark(svg: str) -> str | None:
-    """A plot's dark form; None if it is dark already, no plot of ours, or holds a picture."""
-    if "matplotlib" not in svg[:2000] or "<image" in svg or PAPER in svg:
+    """A plot's dark form; None if it is dark already, no plot of ours, or beyond its picture."""
+    if "matplotlib" not in svg[:2000] or PAPER in svg:
         return None
-    svg = WORDS.sub(lambda found: found[1] + WORDS_IN_THE_DARK.get(found[2], found[2]), svg)
-    svg = WHITE_GROUND.sub(rf"\g<1>{PAPER}", svg)
-    return LIGHT_COLORS.sub(lambda found: IN_THE_DARK[found[0]], svg)
+    root = ElementTree.fromstring(svg)
+    frames = {f"url(#{clip.get('id')})": clip[0] for clip in root.iter(f"{SVG}clipPath")}
+    for group in root.iter(f"{SVG}g"):
+        frame = frames.get(group.get("clip-path"))
+        for picture in group.findall(f"{SVG}image") if frame is not None else ():
+            if any(abs(a - b) > 2 for a, b in zip(rectangle(frame), rectangle(picture))):  # points
+                return None
+    darken(root, ())
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def rectangle(part):
+    """Left, top, right and bottom of a frame or of a picture, as Matplotlib writes them."""
+    left, top, width, height = (float(part.get(key, 0)) for key in ("x", "y", "width", "height"))
+    turn, *numbers = re.split(r"[ (,)]+", part.get("transform", "none"))
+    if turn == "scale":  # upside down
+        top = -top
+    elif turn == "matrix":
+        x_scale, _, _, y_scale, left, top = map(float, numbers[:6])
+        width, height = x_scale * width, y_scale * height
+    return left, top, left + width, top + height
+
+
+def darken(part, pictures):
+    """Change the colors of what lies on paper, and not on one of the pictures in these axes."""
+    name = part.get("id", "")
+    if name.startswith("axes_"):
+        pictures = [rectangle(image) for image in part.iter(f"{SVG}image")]
+    if pictures and ("clip-path" in part.attrib or lies_on(part, pictures)):
+        return
+    if name.startswith("text_"):
+        for inner in part.iter():
+            recolor(inner, IN_THE_DARK | WORDS_IN_THE_DARK)
+    else:
+        recolor(part, IN_THE_DARK)
+        ground = name.startswith("axes_") and bool(pictures)  # a pale picture lets it shine through
+        for inner in part[ground:]:
+            darken(inner, pictures)
+
+
+def lies_on(part, pictures):
+    """Whether words, an arrow or a legend begin on a picture; axes' own lines run round it."""
+    if not re.match("text_|patch_|legend_|line2d_", part.get("id", "")):
+        return False
+    written = "".join(inner.get("transform", "") + inner.get("d", "") for inner in part.iter())
+    if not (start := START.search(written)):
+        return False
+    x, y = map(float, start.groups())
+    return any(
+        left + 1 < x < right - 1 and top + 1 < y < bottom - 1
+        for left, top, right, bottom in pictures
+    )
+
+
+def recolor(part, colors):
+    if style := part.get("style"):
+        part.set("style", re.sub("|".join(colors), lambda found: colors[found[0]], style))
 
 
 def draw_dark(app, exception):

@@ -10,12 +10,21 @@ import pytest
 import torch
 
 from book.replay import read_replay
-from figures import ablate, record
+from book.slow.afterword import (
+    TopDown,
+    add_top_down,
+    focal_loss,
+    loss_without_mining,
+    make_objects_rare,
+)
+from figures import ablate, afterword, record
 from figures.ablate import MODELS, fewer_maps, match_by_threshold, match_overwriting, variants
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
 from ssd_lite.checkpoint import load_model
 from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.loss import cross_entropy, multibox_loss
 from ssd_lite.matching import match
+from ssd_lite.mining import all_negatives
 from ssd_lite.model import SSD
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, LITE_300
@@ -140,6 +149,79 @@ def test_ablations_are_recorded_one_by_one_and_go_on(tmp_path, monkeypatch):
     assert [r["group"] for r in second["runs"][2:]] == ["variances"]
     with pytest.raises(SystemExit, match="move it away first"):
         run("--steps", "3")
+
+
+def test_focal_loss_is_the_formula():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 9, 4), torch.randint(0, 4, (2, 9))
+    p = logits.softmax(dim=2).gather(2, labels[:, :, None])[..., 0]
+    torch.testing.assert_close(focal_loss(logits, labels), -((1 - p) ** 2) * p.log())
+    torch.testing.assert_close(focal_loss(logits, labels, gamma=0), cross_entropy(logits, labels))
+
+
+def test_without_mining_every_box_takes_part_and_localization_stays():
+    torch.manual_seed(0)
+    logits, offsets, wanted = torch.randn(2, 9, 4), torch.randn(2, 9, 4), torch.randn(2, 9, 4)
+    labels = torch.randint(0, 2, (2, 9))
+    found = loss_without_mining(logits, offsets, labels, wanted, choose_negatives=None)
+    plain = multibox_loss(logits, offsets, labels, wanted, all_negatives)
+    torch.testing.assert_close(
+        found.classification, focal_loss(logits, labels).sum() / (labels > 0).sum()
+    )
+    assert found.localization == plain.localization
+    assert found.negatives == plain.negatives == (labels == 0).sum()
+
+
+def test_objects_are_as_rare_at_first_as_one_says():
+    model = SSD(LITE, Shapes.classes)
+    for head in model.logits:
+        torch.nn.init.zeros_(head.weight)
+    make_objects_rare(model, share=0.02)
+    p = model(torch.zeros(1, 3, 96, 96))[0].softmax(dim=2)
+    torch.testing.assert_close(1 - p[..., 0], torch.full((1, 2018), 0.02))
+    torch.testing.assert_close(p[..., 1:], torch.full((1, 2018, 5), 0.004))
+
+
+def test_a_road_back_adds_to_each_map_what_the_coarser_ones_know():
+    torch.manual_seed(0)
+    model, images = SSD(LITE, Shapes.classes), torch.randn(1, 3, 96, 96)
+    before = model(images)
+    add_top_down(model)
+    assert isinstance(model.base, TopDown)
+    after = model(images)
+    assert [x.shape for x in before] == [x.shape for x in after]
+    last = LITE.boxes_per_level[-1]
+    assert before[0][:, -last:].equal(after[0][:, -last:])  # none is coarser than the coarsest
+    assert not torch.isclose(before[0][:, :-last], after[0][:, :-last]).all(dim=2).any()
+    for road in model.base.down:  # nothing comes down: the model that it was
+        torch.nn.init.zeros_(road.weight)
+    assert all(x.equal(y) for x, y in zip(before, model(images)))
+
+
+def test_the_afterword_is_recorded_one_by_one_and_goes_on(tmp_path, monkeypatch):
+    path = tmp_path / "record.json"
+    monkeypatch.setattr(afterword, "SCENES", 8)
+    small = ["--steps", "2", "--test-scenes", "3", "--out", str(path), "--seeds", "1"]
+    afterword.main(*small)
+    first = json.loads(path.read_text())
+    assert [(run["variant"], run["seed"]) for run in first["runs"]] == [
+        (name, 0) for name in afterword.VARIANTS
+    ]
+    plain, focal, top_down = first["runs"]
+    assert plain["parameters"] == focal["parameters"] < top_down["parameters"]
+    afterword.main(*small[:-1], "2")
+    assert json.loads(path.read_text())["runs"][:3] == first["runs"]
+    with pytest.raises(SystemExit, match="move it away first"):
+        afterword.main(*small, "--steps", "3")
+
+
+def test_the_afterwords_record_is_whole():
+    about = json.loads(afterword.RECORD.read_text())
+    assert about["protocol"]["recipe"]["steps"] == afterword.RECIPE.steps
+    assert about["protocol"]["spec"] == LITE.name
+    expected = {(name, seed) for name in afterword.VARIANTS for seed in range(3)}
+    assert {(run["variant"], run["seed"]) for run in about["runs"]} == expected
+    assert len(about["runs"]) == len(expected)
 
 
 def test_the_gpus_record_can_be_made_at_small_size(tmp_path, monkeypatch):

@@ -32,7 +32,7 @@ class Annotation(NamedTuple):
 def read_annotation(path: Path) -> Annotation:
     """Read a VOC annotation.
 
-    Raises ``ValueError`` that names the file and says what is wrong with it.
+    Raises a ``ValueError`` that names the file and says what is wrong with it.
     """
     root = _parse_xml(path)
     if root.tag != "annotation":
@@ -98,7 +98,7 @@ def _parse_xml(path: Path) -> ElementTree.Element:
         return ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise ValueError(
-            f"{path}: not well-formed XML ({error}); mend or replace the file"
+            f"{path}: not well-formed XML ({error}); fix or replace the file"
         ) from None
     except LookupError:
         raise ValueError(
@@ -139,7 +139,7 @@ def coco_annotation(
 
 
 def read_yolo(path: Path, names: list[str]) -> Annotation:
-    """Read YOLO's text: a line an object, its class's number and then fractions of the picture.
+    """Read YOLO's text: for each object a line, its class's number and fractions of the picture.
 
     Four fractions are center and size; more are the corners of a polygon, whose box is taken.
 
@@ -227,7 +227,7 @@ def examine(annotation: Annotation, picture: Path, source: Path) -> Examined:
         box = boxes[(outside > slack).any(axis=1)][0]
         raise OutsideError(
             f"{source}: the box {[round(float(v), 2) for v in box]} reaches outside the picture of "
-            f"{width} × {height} pixels; mend the box, or {picture.name!r} is another picture"
+            f"{width} × {height} pixels; fix the box, or {picture.name!r} is another picture"
         )
     if outside.size and outside.max() > 1:
         repairs.append(f"cut at the picture's edge by up to {outside.max():.1f} px")

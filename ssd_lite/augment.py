@@ -1,4 +1,4 @@
-"""Chapter 9. Augmentation of whole batches, on any device: distort, then one affine map each.
+"""Chapter 9. Augmentation of whole batches, on any device: distort, then an affine map for each.
 
 Everything random is read from one tensor of uniform numbers, ``uniforms``, a row for each image.
 The functions are pure: same numbers, same result, whatever the batch around an image, the device
@@ -76,7 +76,7 @@ def draw_windows(
     uniforms: Float[Tensor, "B uniforms"],
     parts: Collection[str] = PARTS,
 ) -> tuple[Float[Tensor, "B 4"], Bool[Tensor, "B 1"]]:
-    """What will be seen of each picture, xyxy in fractions of it, and whether in the mirror."""
+    """What will be seen of each picture, xyxy in fractions of it, and whether it is mirrored."""
     tape = cut_tape(uniforms)
     window = expand(tape["expand"]) if "expand" in parts else identity_window(boxes)  # (B, 4)
     if "crop" in parts:
@@ -119,7 +119,7 @@ def parse_augment(name: str) -> tuple[str, ...]:
 def expand(uniforms: Float[Tensor, "B 4"]) -> Float[Tensor, "B 4"]:
     """Windows up to 4 × as wide and high as their picture, with probability ½.
 
-    Else the picture itself. A window is what will be seen: xyxy in fractions of the picture,
+    Otherwise the picture itself. A window is what will be seen: xyxy in fractions of the picture,
     reaching beyond 0..1 where it shows only the mean.
     """
     ratio = torch.where(uniforms[:, :1] < 0.5, 1 + 3 * uniforms[:, 1:2], 1)  # (B, 1)
@@ -136,9 +136,9 @@ def crop(
 ) -> Float[Tensor, "B 4"]:
     """Windows inside windows: the paper's random crops.
 
-    For each kind of crop the first trial that some object satisfies; then one kind, drawn at
+    Each kind of crop takes the first trial that some object satisfies; then one kind is drawn at
     random. The whole window is one of the kinds, and the only one where there is no object. As in
-    the authors' sampler, a kind for which every trial failed takes no part in the lot.
+    the authors' sampler, a kind whose trials all failed takes no part in the draw.
     """
     # 1. All trials of all kinds: scale, aspect ratio and place.
     kinds = len(MIN_OVERLAPS)

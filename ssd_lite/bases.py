@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class L2Norm(nn.Module):
     """Scale every pixel's vector to a learned length, 20 at first.
 
-    Paper: section 3.1, after ParseNet. For conv4_3, whose activations in a trained VGG16 have
-    another scale than the deeper maps'. The small number stands *inside* the root: outside, the
+    Paper: section 3.1, after ParseNet. For conv4_3, whose activations in a trained VGG16 differ
+    in scale from those of the deeper maps. The small number is *inside* the root: outside, the
     gradient at an all-zero pixel is NaN.
     """
 
@@ -49,7 +49,7 @@ def conv_gn_relu(
 class Base(nn.Module):
     """A network that turns pictures into feature maps, fine to coarse.
 
-    ``channels`` says how many each of the maps has.
+    ``channels`` says how many channels each map has.
     """
 
     channels: tuple[int, ...]
@@ -98,8 +98,8 @@ class VGG16Base(Base):
 class LiteBase(Base):
     """A small base for small images, trainable from random weights in minutes.
 
-    Maps: strides 4, 8 and 16. The first convolution reads patches of 6 × 6 pixels, 4 apart: full
-    resolution is where a CPU would spend its time.
+    Maps: strides 4, 8 and 16. The first convolution reads patches of 6 × 6 pixels, 4 apart,
+    because at full resolution a CPU would spend most of its time.
     """
 
     channels = (48, 64, 128)

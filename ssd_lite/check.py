@@ -36,7 +36,7 @@ def check_command(args: argparse.Namespace) -> None:
 
 
 def read_all(survey: Survey) -> list[Sample]:
-    """Read every picture, as only that finds one that ends too soon; give some of both halves."""
+    """Read every picture, since only that finds truncated ones; return some of both halves."""
     places = [(half, i) for half in (survey.train, survey.test) for i in range(len(half))]
     shown = {round(k * (len(places) - 1) / (SHEET - 1)) for k in range(SHEET)}
     seen = []
@@ -53,7 +53,7 @@ def read_all(survey: Survey) -> list[Sample]:
 
 
 def copies(survey: Survey) -> list[str]:
-    """A note of the held-out pictures that are trained on too, under another name."""
+    """A note about held-out pictures that are also trained on, under another name."""
 
     def digest(path: Path) -> bytes:
         return hashlib.sha256(path.read_bytes()).digest()
@@ -86,14 +86,14 @@ def short_form(survey: Survey) -> str:
 
 
 def long_form(survey: Survey) -> str:
-    """Everything about a folder: also the objects' sizes, every repair and every problem."""
+    """Everything about a folder, with the objects' sizes, every repair and every problem."""
     lines = [
         f"{survey.root}: {survey.form}; held out: {survey.split}",
         table(survey.train, survey.test),
         sizes(survey.train),
         *(f"note: {note}" for note in survey.notes),
         *(f"repaired: {repair}" for repair in by_kind(survey.repairs)),
-        *(f"to be mended: {problem}" for problem in by_kind(survey.problems)),
+        *(f"to be fixed: {problem}" for problem in by_kind(survey.problems)),
     ]
     return "\n".join(line for line in lines if line)
 

@@ -1,4 +1,4 @@
-"""Chapter 11. Checkpoints that explain themselves, never run code, are never half written."""
+"""Chapter 11. Checkpoints that explain themselves, never run code, and are never half written."""
 
 import json
 import os
@@ -60,7 +60,7 @@ def save_checkpoint(
 def load_checkpoint(path: str | Path) -> tuple[SSD, dict[str, Tensor], dict[str, Any]]:
     """A checkpoint's model, its extra tensors and its provenance.
 
-    Raises ``ValueError`` that names the file.
+    Raises a ``ValueError`` that names the file.
     """
     path = Path(path)
     try:
@@ -114,7 +114,7 @@ def load_model(weights: str | Path, device: str | torch.device = "cpu") -> SSD:
     Args:
         weights: a run's folder (its best checkpoint, else its last), a ``.safetensors`` file, a
             torchvision SSD300 state dict (``.pth``, read without running code), or "coco",
-            torchvision's weights, downloaded at need.
+            torchvision's weights, downloaded if needed.
         device: where to put it.
     """
     path = Path(weights)

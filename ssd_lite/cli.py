@@ -174,7 +174,7 @@ def _add_check(option: Callable) -> None:
 
 
 def print_anything(stream: object) -> None:
-    """Let no letter end a command: what a terminal or a file cannot show is written as its code.
+    """Keep letters from ending a command: what a terminal or file cannot show is written as a code.
 
     Output into files and other programs is in UTF-8, unless ``PYTHONIOENCODING`` says otherwise.
     """

@@ -160,7 +160,7 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
     255.
 
     Raises:
-        ValueError: the file is not there, or is no whole picture; the message names it.
+        ValueError: the file is missing, or not a whole picture; the message names it.
     """
     with _opened(path) as picture:
         picture = ImageOps.exif_transpose(picture)
@@ -174,9 +174,9 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 H W"]:
 
 
 def picture_size(path: str | Path) -> tuple[int, int, int]:
-    """Width and height of a picture that is upright, and how EXIF says it is turned, 1 to 8.
+    """Width and height of a picture turned upright, and its EXIF orientation, 1 to 8.
 
-    Reads the file's head alone. Errors as of :func:`read_image`.
+    Reads only the file's header. Errors as in :func:`read_image`.
     """
     with _opened(path) as picture:
         turn = picture.getexif().get(ExifTags.Base.Orientation, 1)
@@ -187,7 +187,7 @@ def picture_size(path: str | Path) -> tuple[int, int, int]:
 
 @cache
 def picture_kinds() -> frozenset[str]:
-    """How the names of pictures end that Pillow reads, in lower case."""
+    """Endings, in lower case, of the names of pictures that Pillow reads."""
     Image.init()
     kinds = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
     # Documents and films, and what Pillow knows by name only.
@@ -197,7 +197,7 @@ def picture_kinds() -> frozenset[str]:
 
 @cache
 def unreadable_kinds() -> dict[str, str]:
-    """What cameras write and Pillow cannot read here, by the names' endings, and what to do."""
+    """Endings of pictures that cameras write and Pillow cannot read here, and what to do."""
     photographs = "Pillow cannot read such pictures here; convert them to JPEG"
     films = "a film, not a picture; save single frames of it as pictures"
     kinds = {

@@ -13,8 +13,8 @@ def sizes_by_rule(image_size: int, first: int, low: int, high: int, levels: int)
     ``first``, ``low`` and ``high`` are in percent of the image. Level 0 stands apart (``first``).
     The others start at ``low`` and climb to ``high`` in steps of whole percent, floored, so that
     the last need not reach it. One more step closes the list. The authors' layer drops fractions
-    of a pixel. Paper: section 2.2, eq. 4 with m = levels - 1, because level 0 takes no part; it
-    does not floor.
+    of a pixel. Paper: section 2.2, eq. 4 with m = levels - 1, because level 0 takes no part; the
+    equation does not floor.
     """
     step = (high - low) // (levels - 2)
     percents = [first] + [low + k * step for k in range(levels)]

@@ -17,7 +17,7 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """This process's number among them; number 0 writes, speaks and evaluates."""
+    """This process's number among them; number 0 writes, prints and evaluates."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -61,7 +61,7 @@ def broadcast_from_main(value: Any) -> Any:
 
 
 def from_main(function: Callable[[], T]) -> T:
-    """What a function gives in process 0, in every process; what it raises there, all raise."""
+    """A function's result in process 0, for every process; what it raises there, all raise."""
     result: Any = None
     if rank() == 0:
         try:

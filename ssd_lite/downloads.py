@@ -1,4 +1,4 @@
-"""Chapter 9. BCCD from where it is published, accepted only if it is what it was."""
+"""Chapter 9. BCCD from where it is published, accepted only if it is unchanged."""
 
 import hashlib
 import io
@@ -59,7 +59,7 @@ def by_hand(address: str, place: str, error: Exception) -> str:
 
 
 def download_weights(weights: WeightsEnum) -> dict[str, Tensor]:
-    """A state dict of torchvision's, downloaded at need and verified.
+    """A state dict of torchvision's, downloaded if needed and verified.
 
     Raises:
         ValueError: it cannot be downloaded; the message says where to put the file.

@@ -40,7 +40,7 @@ def draw(
     Small pictures come back enlarged.
 
     Args:
-        image: the picture that was looked at.
+        image: the picture in which the objects were found.
         detections: from :func:`ssd_lite.detection.detect`, boxes in pixels of ``image``. Infinite
             scores, for ground truth, are not written.
         classes: names; label i + 1 means ``classes[i]``.

@@ -36,7 +36,7 @@ def decode(
     variances: tuple[float, float] = (0.1, 0.2),
     max_log_size: float = float("inf"),
 ) -> Float[Tensor, "*b A 4"]:
-    """Boxes (xyxy) that offsets speak of: the inverse of :func:`encode`.
+    """Boxes (xyxy) that offsets stand for: the inverse of :func:`encode`.
 
     Boxes may reach beyond the image. ``max_log_size`` caps the logarithm of the growth, as
     torchvision does; the reference does not.

@@ -36,7 +36,7 @@ class Evaluation:
     objects: int
 
     def table(self) -> str:
-        """One line a class, then the means."""
+        """One line for each class, then the means."""
         width = max(map(len, (*self.classes, "mAP@0.5")))
         rows = {**self.per_class, "mAP@0.5": self.map50, **self.coco}
         return "\n".join(
@@ -171,7 +171,7 @@ def check_evaluation(
 ) -> None:
     """Raise ``ValueError`` unless detections and ground truths belong together.
 
-    They must speak of the same images and of known classes.
+    They must be about the same images and known classes.
     """
     if len(detections) != len(ground_truths):
         raise ValueError(

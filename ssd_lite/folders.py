@@ -1,4 +1,4 @@
-"""Appendix B. Your own folder: what is in it, which half is held out, what must be mended."""
+"""Appendix B. Your own folder: what is in it, which half is held out, what must be fixed."""
 
 import re
 import warnings
@@ -53,7 +53,7 @@ class Pictures(Dataset):
 
 @dataclass
 class Survey:
-    """What is in a folder, what was repaired, and what must be mended first."""
+    """What is in a folder, what was repaired, and what must be fixed first."""
 
     root: Path
     form: str  # "VOC's XML", for example
@@ -69,8 +69,8 @@ def survey_folder(root: str | Path, classes: Sequence[str] | None = None) -> Sur
     """Find out what is in a folder of annotated pictures, without raising for what is wrong.
 
     VOC's XML in any arrangement, COCO's JSON, or YOLO's text. Lists or folders that say what is
-    held out are honored; else every fifth picture is, by a hash of its name, so that more pictures
-    never change sides.
+    held out are honored; otherwise about a fifth is, by a hash of the names, so that adding
+    pictures moves none of them.
 
     Args:
         root: the folder.
@@ -99,7 +99,7 @@ def survey_folder(root: str | Path, classes: Sequence[str] | None = None) -> Sur
 
 
 def open_folder(root: str | Path, classes: Sequence[str] | None = None) -> Survey:
-    """:func:`survey_folder`, which raises for what must be mended and warns of what was.
+    """:func:`survey_folder`, which raises for what must be fixed and warns of what was.
 
     Raises:
         ValueError: all problems at once, each with its file and a remedy.

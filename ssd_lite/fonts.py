@@ -37,7 +37,7 @@ def name_and_font(name: str, label: int, size: float) -> tuple[str, Font]:
 
 @lru_cache(maxsize=1024)
 def font_file(name: str) -> str | None:
-    """The first font file with all letters of a name: "" is Pillow's own font, None that none."""
+    """The first font file with all letters of a name: "" is Pillow's own, None means none."""
     return next((file for file in ("", *FONT_FILES) if not missing_letters(name, file)), None)
 
 

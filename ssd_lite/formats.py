@@ -83,7 +83,7 @@ def label_files(files: Files) -> dict[str, list[Path]]:
 
 
 def no_annotations(files: Files) -> str:
-    """What is missing, and why each file that might be an annotation is none."""
+    """What is missing, and why each file that might be an annotation is not one."""
     reasons = []
     for ending, read in ((".xml", read_annotation), (".json", read_coco)):
         for path in files.others.get(ending, []):
@@ -159,7 +159,7 @@ def coco_sources(
 
 
 def read_coco(path: Path) -> dict[str, Callable[[], Annotation]]:
-    """What reads each picture's annotation in a COCO file, by the picture's file name.
+    """Functions that read each picture's annotation in a COCO file, by the picture's file name.
 
     Raises:
         ValueError: not COCO's JSON; names the file and what it is, or what it lacks.
@@ -218,7 +218,7 @@ def yolo_sources(
 
 
 def yolo_texts(files: Files) -> list[Path]:
-    """Text files that are named as a picture is, and those beside them, but lists and classes."""
+    """Text files named like a picture, and those beside them, except lists and classes."""
     texts = files.others.get(".txt", [])
     named = {path for path in texts if files.known(path.stem)}
     folders = {path.parent for path in named}
@@ -227,7 +227,7 @@ def yolo_texts(files: Files) -> list[Path]:
 
 
 def yolo_names(files: Files, problems: list[str], notes: list[str]) -> list[str]:
-    """Names of the classes: data.yaml's, one a line of a file, Label Studio's, or numbers."""
+    """Names of the classes: data.yaml's, the lines of a file, Label Studio's, or numbers."""
     for path in [*files.others.get(".yaml", []), *files.others.get(".yml", [])]:
         if names := _names_in_yaml(path, problems):
             return names

@@ -26,7 +26,7 @@ def as_tensors(
     """One picture or many, of any kind that :func:`~ssd_lite.detection.detect` takes, as tensors.
 
     A file is turned upright as EXIF says. A PIL image is taken as it stands, because boxes are in
-    its own pixels: ``PIL.ImageOps.exif_transpose`` turns it before.
+    its own pixels: ``PIL.ImageOps.exif_transpose`` turns it beforehand.
 
     Raises:
         ValueError: something else; the message says what it is, and what is taken.

@@ -1,4 +1,4 @@
-"""Appendix B. Where things lie in a folder: pictures by their names, and which are held out."""
+"""Appendix B. Where things are in a folder: pictures by their names, and which are held out."""
 
 import hashlib
 import re
@@ -175,7 +175,7 @@ def choose_halves(
 
 
 def hash_halves(paths: Iterable[Path], problems: list[str]) -> tuple[list[Path], list[Path]]:
-    """About a fifth held out, by names alone: more pictures never make one change sides.
+    """Hold out about a fifth, by names alone, so that adding pictures never makes one change sides.
 
     Versions of one photograph have one number, and stay together.
     """
@@ -230,7 +230,7 @@ def read_lists(
 def read_names(path: Path, files: Files) -> list[str]:
     """Names of pictures from a list in any usual encoding, with or without VOC's second column.
 
-    A whole line is a name, blanks and all; only a last -1, 0 or 1 that makes no name is VOC's.
+    A line is a name, spaces included; where it names no picture, a last -1, 0 or 1 is left out.
     """
     content, guesses = path.read_bytes(), []
     for encoding in ENCODINGS:

@@ -22,7 +22,7 @@ class MultiBoxLoss(NamedTuple):
 def cross_entropy(
     logits: Float[Tensor, "B A classes"], target_labels: Int[Tensor, "B A"]
 ) -> Float[Tensor, "B A"]:
-    """Each box's loss by its scores: minus the logarithm of the right label's probability."""
+    """Each box's classification loss: minus the logarithm of the right label's probability."""
     by_class = logits.float().transpose(1, 2)  # (B, C + 1, A): where PyTorch expects the classes
     return F.cross_entropy(by_class, target_labels, reduction="none")  # (B, A)
 
@@ -52,7 +52,7 @@ def multibox_loss(
             :func:`~ssd_lite.mining.hard_negatives`.
         normalizer: what the sums are divided by; by default the positives of the batch, at
             least 1.
-        classification_loss: each box's loss by its scores and its label.
+        classification_loss: each box's loss from its scores and its label.
     """
     check_targets(logits, offsets, target_labels, target_offsets)
     positive = target_labels > 0  # (B, A)

@@ -24,8 +24,8 @@ def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
         best, pair = free.flatten(1).max(dim=1, keepdim=True)  # (B, 1)
         g, a = pair // boxes, pair % boxes  # (B, 1): of which object, of which default box
         forced.scatter_(1, g, torch.where(best > 1e-6, a, forced.gather(1, g)))
-        free.scatter_(1, g[:, :, None].expand(-1, 1, boxes), -1)
-        free.scatter_(2, a[:, :, None].expand(-1, objects, 1), -1)
+        free.scatter_(1, g[:, :, None].expand(-1, 1, boxes), -1)  # strike out the object
+        free.scatter_(2, a[:, :, None].expand(-1, objects, 1), -1)  # and its box
     return forced
 
 
@@ -38,8 +38,8 @@ def assign(
 ) -> Int[Tensor, "B A"]:
     """Index of the object that each default box answers for, or -1 for background.
 
-    First every object gets a default box of its own; then every other default box answers for
-    the object that it overlaps most, if their IoU reaches ``threshold``. Paper: section 2.2,
+    Every object gets a default box of its own, and every other default box answers for the
+    object that it overlaps most, if their IoU reaches ``threshold``. Paper: section 2.2,
     "Matching strategy".
 
     Args:

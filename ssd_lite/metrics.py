@@ -41,7 +41,7 @@ def precision_recall(
 def average_precision(
     precision: Float[np.ndarray, " D"], recall: Float[np.ndarray, " D"], method: str = "area"
 ) -> float:
-    """Area under a precision-recall curve, after precision is made never to rise with recall.
+    """Area under the envelope of a precision-recall curve, which never rises with recall.
 
     Args:
         precision, recall: from :func:`precision_recall`.
@@ -83,9 +83,9 @@ def match_coco(
     """COCO's verdict at its ten IoU thresholds on one image's detections of one class.
 
     1, 0 or -1 as in :func:`match_voc`. Each detection, best first, takes the free object that it
-    overlaps most. Objects outside ``size`` (pixels²) or ignored are taken only if no other can be,
-    and do not count; the ignored ones never fill up, and overlap by the share of the *detection*
-    that they cover. Detections outside ``size`` that hit nothing do not count either.
+    overlaps most. Objects outside ``size`` (pixels²) or ignored are taken only if no other can
+    be, and do not count; ignored ones can be taken repeatedly, and overlap by the share of the
+    *detection* that they cover. Detections outside ``size`` that hit nothing do not count either.
     """
     # 1. Which objects count: the others are put aside, to the end.
     areas = area(truth.boxes.double()).numpy()  # (G,)

@@ -13,7 +13,7 @@ def hard_negatives(
     Each image has its own quota, or all its background boxes if there are fewer. An image without
     positives gets none. Ties go to the first box. Paper: section 2.2, "Hard negative mining".
 
-    A fraction of a box counts as none.
+    A fractional quota is rounded down.
 
     One sort suffices: the mask is built in sorted order, where "the hardest k" is "the first
     k", and scattered back.

@@ -129,7 +129,7 @@ def resize(
 
 
 def initialize(module: nn.Module) -> None:
-    """Weights for training from nothing: He's before a norm, Xavier's elsewhere.
+    """Weights for training from scratch: He's before a norm, Xavier's elsewhere.
 
     As in the paper. Caffe's Xavier counts inputs only, PyTorch's inputs and outputs.
     """

@@ -32,7 +32,7 @@ def nms_parallel(
 
     A box survives if no *surviving* higher-scored box of its class overlaps it. Apply that rule
     to every box at once, again and again: after n rounds the first n + 1 boxes are surely right,
-    so it ends, and at the greedy answer.
+    so it ends, with the greedy answer.
     """
     same_class = labels[:, :, None] == labels[:, None, :]  # (B, K, K)
     rivals = (iou(boxes, boxes) > iou_threshold) & same_class

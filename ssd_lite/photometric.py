@@ -24,8 +24,8 @@ def distort(
 def distortions(uniforms: Float[Tensor, "B 9"]) -> tuple[Float[Tensor, "B 1 1 1"], ...]:
     """How much :func:`distort` does: brightness, contrast, saturation, hue, and contrast again.
 
-    Contrast stands twice, for it comes before saturation and hue or after them. What is off is 0
-    where it is added and 1 where it is multiplied.
+    Contrast is there twice, because it comes either before saturation and hue or after them. What
+    is off is 0 where it is added and 1 where it is multiplied.
     """
     on, amount = uniforms[:, :4, None, None] < 0.5, uniforms[:, 4:8, None, None]  # (B, 4, 1, 1)
     brightness = torch.where(on[:, 0:1], 64 * amount[:, 0:1] - 32, 0)  # (B, 1, 1, 1)

@@ -25,7 +25,7 @@ MANY = 20  # pictures, from which on a bar shows the progress
 def detect_command(args: argparse.Namespace) -> None:
     """Detect objects in picture files: a drawing of each, and one JSON file for all.
 
-    A file that is no picture is passed over, and named at the end.
+    A file that is not a picture is skipped, and named at the end.
     """
     # 1. The model and the pictures.
     model = load_model(args.weights or newest_run(), choose_device(args.device))
@@ -62,10 +62,10 @@ def detect_command(args: argparse.Namespace) -> None:
 def find_pictures(words: Sequence[str | Path], out: Path) -> list[Path]:
     """The picture files that words on the command line mean: files, folders, patterns.
 
-    A folder means the pictures right in it. Patterns are expanded here too, because not every
-    shell does it; ``**`` is any number of folders, and ``*.jpg`` also means ``.JPG``. What lies in
-    ``out``, the drawings of the last time, is no picture to look at, unless it is named. A file
-    that is named and missing stays on the list, where other pictures can be found.
+    A folder means the pictures directly in it. Patterns are expanded here too, because not every
+    shell does it; ``**`` is any number of folders, and ``*.jpg`` also means ``.JPG``. What is in
+    ``out``, the last call's drawings, is left out unless it is named. A named file that is
+    missing stays on the list if there are other pictures.
 
     Raises:
         ValueError: a folder or a pattern without pictures, or nothing but one missing file.
@@ -140,8 +140,8 @@ def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:
 def results_file(path: Path) -> Iterator[Callable[[str, dict], None]]:
     """Collect results by name in a JSON file, losing none if the process is killed.
 
-    Gives a function that adds one: a line is appended to ``detections.jsonl`` at once. When all is
-    done, or an error ends it, the lines become one JSON file, and go.
+    Gives a function that adds one: a line is appended to ``detections.jsonl`` at once. When all
+    is done, or an error ends it, the lines become one JSON file and are deleted.
     """
     lines = path.with_suffix(".jsonl")
     results: dict[str, dict] = {}

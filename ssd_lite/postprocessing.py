@@ -49,7 +49,7 @@ def candidates(
 ) -> tuple[Float[Tensor, "B K 4"], Float[Tensor, "B K"], Int[Tensor, "B K"]]:
     """The ``per_class`` best of each class above the threshold: one list per image, best first.
 
-    A box stands in the list once for every class that it may be. Label 0 is padding.
+    A box is in the list once for every class that it may be. Label 0 is padding.
     """
     scores = logits.float().softmax(dim=2)[:, :, 1:].transpose(1, 2)  # (B, C, A)
     scores = torch.where(scores > score_threshold, scores, 0)

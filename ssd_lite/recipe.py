@@ -99,10 +99,10 @@ def recipe_from(fields: Mapping[str, Any]) -> Recipe:
 
 
 def training_pictures(data: Samples, spec: SSDSpec, recipe: Recipe, keep: bool) -> Resized:
-    """Training data, their pictures in the size that the recipe's augmentation wants.
+    """Training data, their pictures in the size that the recipe's augmentation needs.
 
-    A crop is cut out of the picture as it was read, or it would have little detail; only what no
-    crop can show is taken away before. Pictures that are mirrored at most are warped here.
+    A crop is cut out of the picture as it was read, or it would have little detail; pictures are
+    only shrunk where no crop could show it. Those that are at most mirrored are warped here.
     """
     if parse_augment(recipe.augment) in ((), ("mirror",)):
         return Resized(data, spec.image_size, spec.antialias, keep)

@@ -40,7 +40,7 @@ def new_run(name: str) -> Path:
 
 
 def run_at(out: Path) -> Path:
-    """The folder that was asked for, made at need, unless it holds a run already."""
+    """The folder that was asked for, created if needed, unless it holds a run already."""
     if (out / "last.safetensors").exists():
         raise ValueError(
             f"--out {out}: holds a run already; go on with --resume {out}, or name another"
@@ -51,7 +51,7 @@ def run_at(out: Path) -> Path:
 
 @contextmanager
 def hold_run(run: Path) -> Iterator[None]:
-    """Keep other trainings out of a run's folder; the system lets go when this process ends.
+    """Keep other trainings out of a run's folder; the system releases it when this process ends.
 
     Raises:
         ValueError: another training is writing into it.
@@ -92,7 +92,7 @@ def _lock(file: int) -> None:
 def write_config(run: Path, config: Config) -> None:
     """Write ``config.json``: what a run is made of, so that it can go on and be measured.
 
-    Folders are written twice, from the root and from the run, to be found after a move.
+    Folders are written from the root and as seen from the run, to be found after a move.
     """
     folders = {"data": Path(config.data), "root": config.root}
     is_name = config.data in ("shapes", "bccd", "voc") or not folders["data"].exists()
@@ -150,7 +150,7 @@ def write_split(run: Path, survey: Survey) -> None:
 
 
 def check_split(run: Path, survey: Survey) -> None:
-    """Nothing that this run was trained on may be held out now: it would be measured on it.
+    """Make sure that nothing this run was trained on is held out now.
 
     Raises:
         ValueError: some pictures have changed sides; names them.
@@ -179,7 +179,7 @@ def how_to_go_on(run: Path) -> str:
     if not (run / "last.safetensors").exists():
         return ""
     return (
-        f". What was learned is in {run / 'last.safetensors'}; with that mended, go on with: "
+        f". What was learned is in {run / 'last.safetensors'}; once that is fixed, go on with: "
         f"python -m ssd_lite train --resume {run}"
     )
 

@@ -23,7 +23,7 @@ MAY_CHANGE = ("steps", "evaluate_every", "save_every")  # of a recipe, when a ru
 
 
 class Log:
-    """``log.csv``: one line for every look at the numbers, kept through interruptions."""
+    """``log.csv``: one line for each time the numbers are read, kept through interruptions."""
 
     columns = (
         *("step", "learning_rate", "loss", "classification", "localization"),
@@ -48,14 +48,14 @@ class Log:
             ) from None
 
     def add_map50(self, step: int, map50: float) -> None:
-        """Write what a look at held-out pictures gave into the line of its step."""
+        """Write an evaluation's mAP into the line of its step."""
         if not self.rows or self.rows[-1]["step"] != step:
             self.rows.append({"step": step})
         self.rows[-1]["map50"] = map50
         self._rewrite()
 
     def lacks_map50(self, step: int) -> bool:
-        """Whether the run ended between its last checkpoint and the look that was to follow."""
+        """Whether the run ended between its last checkpoint and the evaluation due after it."""
         return not any("map50" in row for row in self.rows if row["step"] == step)
 
     def _rewrite(self) -> None:
@@ -106,7 +106,7 @@ def keep_evaluation(
     evaluation: Evaluation,
     best: float,
 ) -> float:
-    """Say and log what a look at held-out pictures gave; keep the best model.
+    """Print and log an evaluation's result, and keep the best model.
 
     Returns the best mAP so far.
     """
@@ -207,7 +207,7 @@ def newest_run() -> Path:
 def make_record(
     run: Path, model: SSD, evaluation: Evaluation, device: torch.device, seconds: float
 ) -> dict:
-    """What a finished run is worth remembering by; pages plot and quote it."""
+    """The record of a finished run, which pages plot and quote."""
     log = read_log(run / "log.csv")
     config = json.loads((run / "config.json").read_text(encoding="utf-8"))
     speeds = sorted(row["images_per_second"] for row in log if "images_per_second" in row)
@@ -231,5 +231,5 @@ def make_record(
 
 
 def number_or_none(value: float) -> float | None:
-    """JSON knows no NaN: the AP of a class that does not occur is null."""
+    """JSON has no NaN: the AP of a class that does not occur is null."""
     return None if math.isnan(value) else value

@@ -47,11 +47,11 @@ class Shapes(Dataset):
     """Drawn scenes, endless and always the same.
 
     Scene ``i`` of a seed depends on ``(seed, i)`` alone. Each has 0 to 6 objects of five classes,
-    turned and stretched, from 5 % to 90 % of the image, on textured or shaded ground, with noise,
-    some partly hidden by a later one. A box is that of the whole object, also of its hidden part.
+    turned and stretched, from 5% to 90% of the image, on textured or shaded ground, with noise,
+    some partly hidden by a later one. A box is that of the whole object, hidden part included.
 
     Args:
-        count: how many scenes ``len`` speaks of; the scenes themselves do not depend on it.
+        count: what ``len`` returns; the scenes themselves do not depend on it.
         seed: another seed, other scenes; hold out a data set by giving it another seed.
         size: height and width in pixels.
     """
@@ -145,7 +145,7 @@ def _place(rng: np.random.Generator, outline: np.ndarray) -> np.ndarray:
 
 
 def _hides(box: np.ndarray, others: list[np.ndarray]) -> bool:
-    """Whether a new box would hide another, or be hidden, by more than 30 %."""
+    """Whether a new box would hide another, or be hidden, by more than 30%."""
     for other in others:
         side = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
         shared = side.clip(min=0).prod()

@@ -98,7 +98,7 @@ def to_torchvision(model: SSD) -> dict[str, Tensor]:
 def load_vgg16_features(model: SSD, state_dict: Mapping[str, Tensor] | None = None) -> None:
     """Start the base from VGG16's convolutions as trained on ImageNet.
 
-    The paper's starting point; downloaded at need. fc6 and fc7 keep their random weights:
+    The paper's starting point; downloaded if needed. fc6 and fc7 keep their random weights:
     torchvision's file has none of the right shape.
     """
     if model.spec.base != "vgg16":

@@ -120,7 +120,7 @@ def pascal_voc(
 
 
 def bccd(root: str | Path, image_set: str, download: bool = True) -> VOCFolder:
-    """BCCD, 364 photographs of blood cells (MIT license), 9 MB, downloaded at need.
+    """BCCD, 364 photographs of blood cells (MIT license), 9 MB, downloaded if needed.
 
     The download is verified.
     """

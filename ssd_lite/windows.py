@@ -78,7 +78,7 @@ def on_canvas(
 ) -> tuple[Float[Tensor, "B 3 H2 W2"], Float[Tensor, "B 4"]]:
     """Pictures of many sizes on canvases of one, zero around them, and windows in its fractions.
 
-    The canvas can be halved as often as :data:`SHRUNK` asks for, without a rest.
+    The canvas can be halved as often as :data:`SHRUNK` asks for, without a remainder.
     """
     height, width = images.shape[2:]
     if sizes is not None:

@@ -1,7 +1,7 @@
 """Appendix F. The same results, sooner.
 
-Whatever stands here has a plain counterpart in a chapter, with the same signature, which is its
-oracle in the tests. Taught functions never use it; ``detect``, ``fit`` and the commands do:
+Everything here has a plain counterpart in a chapter, with the same signature, which is its oracle
+in the tests. Taught functions never use it; ``detect``, ``fit`` and the commands do:
 
 - ``accelerate(network)`` for ``network``: 3 × 3 convolutions by Winograd's method, on a CPU;
 - ``postprocess`` for :func:`ssd_lite.postprocessing.postprocess`: fewer candidates;

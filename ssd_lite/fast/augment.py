@@ -49,7 +49,7 @@ def augment_batch(
 def distort(
     images: Float[Tensor, "B 3 H W"], uniforms: Float[Tensor, "B 9"]
 ) -> Float[Tensor, "B 3 H W"]:
-    """:func:`ssd_lite.photometric.distort`, without what is off for all of a few pictures."""
+    """:func:`ssd_lite.photometric.distort`, skipping what is off for all of a few pictures."""
     brightness, before, saturation, hue, after = distortions(uniforms)
     if brightness.any():
         images = (images + brightness).clamp_(0, 255)
@@ -67,9 +67,9 @@ def shown(
     window: Float[Tensor, "B 4"],
     sizes: Int[Tensor, "B 2"],
 ) -> tuple[Tensor, Float[Tensor, "B 4"], Int[Tensor, "B 2"]]:
-    """The part of a few pictures' pixels that their windows show, and windows and sizes in it.
+    """The part of a few pictures that their windows show, and the windows and sizes in it.
 
-    Its corner is where shrunk copies have one, and its edge is beyond what they mix in.
+    Its corner is one that the shrunk copies have too, and its edge is beyond what they mix in.
     """
     step = windows.SHRUNK[-1]
     (x0, x1), (y0, y1) = (
@@ -102,7 +102,7 @@ def sample_windows(
 ) -> Float[Tensor, "B 3 size size"]:
     """:func:`ssd_lite.windows.sample_windows`, each picture at one of its sizes alone.
 
-    To know which size that is would synchronize a GPU.
+    Finding out which size that is would synchronize a GPU.
     """
     padded = (sizes != torch.tensor(images.shape[2:])).any()
     images, window = windows.on_canvas(images - mean, window, sizes if padded else None)

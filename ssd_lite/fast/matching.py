@@ -13,7 +13,7 @@ def match(
     labels: Int[Tensor, "B G"],
     threshold: float = 0.5,
 ) -> tuple[Int[Tensor, "B A"], Float[Tensor, "B A 4"]]:
-    """:func:`ssd_lite.matching.match`, in as many rounds as objects quarrel, not as there are."""
+    """:func:`ssd_lite.matching.match`, usually after one round."""
     assigned = matching.assign(default_boxes, boxes, labels, threshold, bipartite)
     return matching.targets(assigned, default_boxes, boxes, labels)
 

@@ -1,4 +1,4 @@
-"""Appendix F. Winograd's convolution: a 3 × 3 one by a quarter of the products, for CPUs."""
+"""Appendix F. Winograd's convolution: 3 × 3 with a quarter of the products, for CPUs."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -42,8 +42,8 @@ def accelerate(network: Callable) -> Callable:
     """``network``, but on a CPU its large 3 × 3 convolutions are done by Winograd's method.
 
     Answers and gradients are the same up to rounding, some 1e-5 of a typical number. A narrow
-    network comes back as it is: asking each of its operations costs more than it would gain.
-    On other devices, and under autocast, the network computes as ever.
+    network comes back as it is: looking at each of its operations costs more than it would gain.
+    On other devices, and under autocast, the network computes as usual.
     """
     layers = network.modules() if isinstance(network, nn.Module) else []
     if not any(_is_wide(layer) for layer in layers):
@@ -90,9 +90,9 @@ def is_worthwhile(
 ) -> bool:
     """Whether :func:`winograd_conv2d` can do a convolution, and gains by it.
 
-    The transforms cost by the channel, the products that are saved go by the channels' square.
-    On large maps the plain backward pass is slow, so there training gains with fewer channels.
-    The limits were measured on CPUs.
+    The transforms' cost grows with the channels, the products saved with the channels' square. On
+    large maps the plain backward pass is slow, so there training gains with fewer channels. The
+    limits were measured on CPUs.
     """
     shape = (tuple(weight.shape[2:]), *map(_pair, (stride, padding, dilation)), groups)
     tiles = -(-x.shape[2] // 4) * -(-x.shape[3] // 4)

@@ -81,6 +81,12 @@ def test_words_on_a_picture_keep_their_color_and_words_beside_it_become_light():
     assert grounds == [2, 1], "the figure's becomes dark, and not what lies under the picture"
 
 
+def test_white_words_on_a_bar_stay_white():
+    light = drawn(lambda ax: (ax.bar([0], [1]), ax.text(0, 0.5, "bar", color="white")))
+    assert colors_of("bar", light) == ["#ffffff"]
+    assert in_the_dark(light).count('g style="fill: #ffffff"') == 1
+
+
 def test_a_drawing_that_goes_on_beyond_its_picture_has_no_dark_form():
     def scene(ax):
         ax.imshow(np.full((8, 8), 0.5))

@@ -425,11 +425,11 @@ BAD_ANNOTATIONS = {
     ),
     "negative": (
         annotation(("cell", (-4, 5, 30, 25))),
-        "outside the picture of 60 × 40 pixels; mend the box",
+        "outside the picture of 60 × 40 pixels; fix the box",
     ),
     "outside": (
         annotation(("cell", (10, 5, 30, 50))),
-        "outside the picture of 60 × 40 pixels; mend the box",
+        "outside the picture of 60 × 40 pixels; fix the box",
     ),
     "of an unknown class": (
         annotation(("dog", (10, 5, 30, 25))),

@@ -622,7 +622,7 @@ def test_check_prints_all_and_draws_a_sheet(tmp_path, capsys):
     with pytest.raises(SystemExit):
         check.check_command(args)
     said = capsys.readouterr().out
-    assert "to be mended: " in said
+    assert "to be fixed: " in said
     assert "a.png: not a picture that can be read" in said
     assert "b.xml: the box [10.0, 5.0, 130.0, 25.0] reaches outside" in said
     assert Image.open(tmp_path / "s.jpg").width > 1000

@@ -19,9 +19,9 @@ IN_THE_DARK = {
     "#c3ccd4": "#7d8b98",
     "#e6e9ec": "#2a323b",
     "#dfe3e6": "#3a444e",
-    "fill: #ffffff": f"fill: {PAPER}",
     "stroke: #000000": f"stroke: {INK}",
 }
+GROUND = {"fill: #ffffff": f"fill: {PAPER}"}  # white words stand on a color, and stay white
 # Words in a color of the data need more contrast than its lines do.
 WORDS_IN_THE_DARK = {
     "#0072b2": "#56b4e9",
@@ -97,6 +97,8 @@ def lies_on(part, pictures):
 
 
 def recolor(part, colors):
+    if part.tag == f"{SVG}path":
+        colors = colors | GROUND
     if style := part.get("style"):
         part.set("style", re.sub("|".join(colors), lambda found: colors[found[0]], style))
 

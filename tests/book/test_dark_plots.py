@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from book import plot
+from book.diagram import architecture
+from ssd_lite.spec import LITE
 from tests.helpers.wcag import contrast
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "book" / "site" / "_ext"))
@@ -93,6 +95,11 @@ def test_a_drawing_that_goes_on_beyond_its_picture_has_no_dark_form():
         ax.set(xlim=(-4, 12))
 
     assert in_the_dark(drawn(scene)) is None
+
+
+def test_a_diagram_becomes_its_own_dark_form():
+    assert in_the_dark(str(architecture(LITE))) == str(architecture(LITE, dark=True))
+    assert in_the_dark(str(architecture(LITE, dark=True))) is None
 
 
 def test_other_drawings_stay_as_they_are():

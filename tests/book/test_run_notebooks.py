@@ -103,7 +103,7 @@ def test_a_failure_is_printed_and_ends_the_build_and_what_ran_is_kept(book):
 @pytest.mark.parametrize(
     "name",
     [
-        *("ssd_lite/fast/new.py", "book/toy.py", "book/explorers/new.js"),
+        *("ssd_lite/fast/new.py", "book/toy.py", "book/slow/new.py", "book/explorers/new.js"),
         *("figures/records/run.json", "requirements.lock"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Plots have a dark form: the same drawing in light ink on dark paper.
+"""Plots and diagrams have a dark form: the same drawing in light ink on dark paper.
 
 What lies on a picture keeps its colors, for they were chosen to be seen there. Where a drawing
 goes on beyond its picture, one color would have to serve on both: such a plot has no dark form,
@@ -30,6 +30,15 @@ WORDS_IN_THE_DARK = {
     "#7a3e9d": "#c79be0",
     "#8c6d31": "#d3b06a",
 }
+# What book/diagram.py draws with, in its two themes.
+DIAGRAM_IN_THE_DARK = IN_THE_DARK | {
+    "#5f6d79": "#a4b1bd",
+    "#c3ccd4": "#55626e",
+    "#ffffff": "#1f262e",
+    "#0072B2": "#56B4E9",
+    "#B84A00": "#FF9D5C",
+}
+ON_LIT = re.compile('(<text [^>]*fill=")#ffffff')
 SVG = "{http://www.w3.org/2000/svg}"
 ElementTree.register_namespace("", SVG[1:-1])
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -40,6 +49,9 @@ DARK = "-dark"  # ends the names of the dark forms
 
 def in_the_dark(svg: str) -> str | None:
     """A plot's dark form; None if it is dark already, no plot of ours, or beyond its picture."""
+    if '<marker id="tip"' in svg and PAPER not in svg:
+        svg = ON_LIT.sub(r"\g<1>#10202c", svg)
+        return replaced(svg, DIAGRAM_IN_THE_DARK)
     if "matplotlib" not in svg[:2000] or PAPER in svg:
         return None
     root = ElementTree.fromstring(svg)
@@ -100,7 +112,11 @@ def recolor(part, colors):
     if part.tag == f"{SVG}path":
         colors = colors | GROUND
     if style := part.get("style"):
-        part.set("style", re.sub("|".join(colors), lambda found: colors[found[0]], style))
+        part.set("style", replaced(style, colors))
+
+
+def replaced(text, colors):
+    return re.sub("|".join(colors), lambda found: colors[found[0]], text)
 
 
 def draw_dark(app, exception):

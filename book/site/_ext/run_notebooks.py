@@ -25,8 +25,8 @@ from sphinx.util import logging
 
 logger = logging.getLogger(__name__)
 # Not book/site: how pages look changes nothing that a notebook computes.
-READ_BY_NOTEBOOKS = ("ssd_lite/**/*", "book/*.py", "book/checks/*", "book/explorers/*")
-READ_BY_NOTEBOOKS += ("figures/**/*", "requirements.lock")
+READ_BY_NOTEBOOKS = ("ssd_lite/**/*", "book/*.py", "book/checks/*", "book/slow/*")
+READ_BY_NOTEBOOKS += ("book/explorers/*", "figures/**/*", "requirements.lock")
 CACHES = Path(
     "_build", "notebooks"
 )  # beside the sources, wherever the pages go: all builds share it

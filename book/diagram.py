@@ -71,15 +71,14 @@ MAP_STYLE = f"""
 @media screen {{
   :is([data-theme="dark"], [data-jp-theme-light="false"]) .piece-map {{ {DARK_MAP} }}
 }}
-.piece-map svg {{
-  display: block; min-width: 36rem; max-width: 740px; width: 100%; height: auto; margin: auto;
-}}
-.piece-map svg a {{ outline: none; text-decoration: none; }}
-.piece-map a:is(:hover, :focus-visible) rect {{ stroke: var(--map-lit); stroke-width: 3; }}
-.piece-map a:focus-visible rect {{ stroke: var(--map-ink); }}
+.piece-map div {{ position: relative; min-width: 36rem; max-width: 740px; margin: auto; }}
+.piece-map svg {{ display: block; width: 100%; height: auto; }}
+.piece-map a {{ position: absolute; border-radius: 8px; }}
+.piece-map a:hover {{ outline: 3px solid var(--map-lit); outline-offset: -2px; }}
+.piece-map a:focus-visible {{ outline: 3px solid var(--map-ink); outline-offset: -2px; }}
 @media (max-width: 600px) {{
   .piece-map.from-right {{ direction: rtl; }}
-  .piece-map svg {{ direction: ltr; }}
+  .piece-map div {{ direction: ltr; }}
 }}
 """
 
@@ -103,11 +102,13 @@ def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
     if lit is not None and lit not in PIECES:
         raise ValueError(f"lit: expected one of {', '.join(PIECES)}, got {lit!r}")
     theme, wide, high, half = MAP_THEME, 180, 92, (78, 27)
+    across, down = 740, 260
 
     def at(column: float, row: float) -> tuple[float, float]:
         return 10 + wide / 2 + wide * column, 38 + high * row
 
-    parts = []
+    # The links lie over the drawing: JupyterLab can't follow those of an SVG.
+    parts, links = [], []
     for word, points in FLOWS:
         *way, (x0, y0), (x1, y1) = [at(*point) for point in points]
         tip = (x1 - half[0], y1) if x1 > x0 else (x1, y1 - half[1] if y1 > y0 else y1 + half[1])
@@ -122,22 +123,24 @@ def pipeline_map(lit: str | None = None, folder: str = "") -> Navigation:
         x, y = at(column, row)
         reach = half[0] + wide * (columns - 1) / 2
         edge = theme["lit" if name == lit else "pale"]
-        here = ' aria-current="page"' if name == lit else ""
+        left, top, width, height = x - reach, y - half[1], 2 * reach, 2 * half[1]
         chapter = str(int(page[:2]))
-        parts.append(
-            f'<a href="{folder}{page}.ipynb" aria-label="Chapter {chapter}: {escape(word)}"{here}>'
-        )
-        parts.append(
-            rectangle(x - reach, y - half[1], 2 * reach, 2 * half[1], theme[fill], edge, 8)
-        )
+        parts.append(rectangle(left, top, width, height, theme[fill], edge, 8))
         parts.append(label(x, y + 8, word, theme[ink], 17, "middle", bold=name == lit))
-        parts.append(label(x - reach + 7, y - half[1] + 15, chapter, theme[small], 12))
-        parts.append("</a>")
-    svg = picture(740, 260, parts, theme).strip()
+        parts.append(label(left + 7, top + 15, chapter, theme[small], 12))
+        here = ' aria-current="page"' if name == lit else ""
+        place = f"left: {left / across:.2%}; top: {top / down:.2%}; "
+        place += f"width: {width / across:.2%}; height: {height / down:.2%}"
+        links.append(
+            f'<a href="{folder}{page}.ipynb" aria-label="Chapter {chapter}: {escape(word)}"{here} '
+            f'style="{place}"></a>'
+        )
+    svg = picture(across, down, parts, theme).strip().replace("<svg ", '<svg aria-hidden="true" ')
     # The map is wider than a phone: it begins at the end where its lit piece is.
     side = " from-right" if lit and PIECES[lit][0] >= 2 else ""
     head = f'<nav class="piece-map{side}" aria-label="Map of the pieces">'
-    return Navigation(f"{head}\n<style>{MAP_STYLE}</style>\n{svg}\n</nav>\n")
+    drawing = "\n".join([svg, *links])
+    return Navigation(f"{head}\n<style>{MAP_STYLE}</style>\n<div>{drawing}</div>\n</nav>\n")
 
 
 def architecture(spec: SSDSpec, dark: bool = False) -> Diagram:

@@ -99,7 +99,7 @@ class LiteBase(Base):
     """A small base for small images, trainable from random weights in minutes.
 
     Maps: strides 4, 8 and 16. The first convolution reads patches of 6 × 6 pixels, 4 apart,
-    because at full resolution a CPU would spend most of its time.
+    because at full resolution a CPU would spend most of its time there.
     """
 
     channels = (48, 64, 128)

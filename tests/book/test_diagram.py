@@ -34,25 +34,23 @@ def words(diagram):
 
 
 def links(piece_map):
-    """Every piece on a map: where it leads, and its attributes and words."""
-    return {
-        a.get("href"): (a.attrib, [t.text for t in a.iter(f"{SVG}text")])
-        for a in map_svg(piece_map).iter(f"{SVG}a")
-    }
+    """Every piece on a map: where it leads, and its attributes."""
+    return {a.get("href"): a.attrib for a in ET.fromstring(piece_map).iter("a")}
 
 
 def map_svg(piece_map):
-    return ET.fromstring(piece_map).find(f"{SVG}svg")
+    return ET.fromstring(piece_map).find(f"div/{SVG}svg")
 
 
 @pytest.mark.parametrize("lit", [None, *PIECES])
 def test_the_map_has_every_piece_with_its_chapter_and_lights_one(lit):
     found = links(pipeline_map(lit))
     assert len(found) == len(PIECES)
+    written = [text.text for text in map_svg(pipeline_map(lit)).iter(f"{SVG}text")]
     for *_, page, word in PIECES.values():
-        _, written = found[f"{page}.ipynb"]
-        assert written == [word, str(int(page[:2]))]
-    here = [page for page, (looks, _) in found.items() if looks.get("aria-current") == "page"]
+        assert found[f"{page}.ipynb"]["aria-label"] == f"Chapter {int(page[:2])}: {word}"
+        assert written[written.index(word) + 1] == str(int(page[:2]))
+    here = [page for page, looks in found.items() if looks.get("aria-current") == "page"]
     assert here == ([f"{PIECES[lit][3]}.ipynb"] if lit else [])
     bold = [
         text.text
@@ -65,6 +63,19 @@ def test_the_map_has_every_piece_with_its_chapter_and_lights_one(lit):
 def test_every_piece_leads_to_a_chapter_that_is_there():
     for page in links(pipeline_map(folder="chapters/")):
         assert (ROOT / page).is_file()
+
+
+def test_each_link_lies_over_its_piece():
+    piece_map = pipeline_map()
+    svg, pieces = map_svg(piece_map), {word for *_, word in PIECES.values()}
+    wide, high = (float(svg.get(side)) for side in ("width", "height"))
+    boxes = [dict(r.attrib) for r in svg.iter(f"{SVG}rect") if r.get("stroke") != "none"]
+    places = [re.findall(r"([\d.]+)%", looks["style"]) for looks in links(piece_map).values()]
+    assert len(boxes) == len(places) == len(pieces)
+    for box, place in zip(boxes, places):
+        found = [float(number) / 100 for number in place]
+        sides = zip(("x", "y", "width", "height"), (wide, high, wide, high))
+        assert found == pytest.approx([float(box[side]) / whole for side, whole in sides], abs=1e-4)
 
 
 def test_the_map_takes_its_colors_from_the_page():

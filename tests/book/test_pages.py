@@ -210,7 +210,7 @@ def test_the_longest_chapter_is_seen_at_once_and_soon_ready(look):
 def test_the_map_is_walked_with_the_keyboard(look):
     with look("chapters/03_matching") as page:
         page.locator("nav.piece-map a").nth(5).focus()
-        edge = "getComputedStyle(document.activeElement.querySelector('rect')).strokeWidth"
+        edge = "getComputedStyle(document.activeElement).outlineWidth"
         page.keyboard.press("Tab")
         assert page.evaluate(edge) == "3px"
         page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""Chapter 8. From many answers to a few, one step after the other, and scenes to try it on."""
+"""Chapter 8. From many predictions to a few, one step after the other, and scenes to try it on."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from ssd_lite.boxes import iou
 from ssd_lite.shapes import OUTLINES, Shapes
 
 
-def rivals(
+def are_rivals(
     overlap: Float[Tensor, "K K"],
     labels: Int[Tensor, " K"],
     threshold: float = 0.45,
@@ -61,8 +61,8 @@ def slow_candidates(
     found = []
     for label in range(1, probabilities.shape[1]):  # 0 is background
         scores = probabilities[:, label]  # (A,)
-        order = scores.argsort(descending=True, stable=True)[:per_class]
-        order = order[scores[order] > score_threshold]
+        order = scores.argsort(descending=True, stable=True)
+        order = order[scores[order] > score_threshold][:per_class]
         found.append((boxes[order], scores[order], torch.full_like(order, label)))
     boxes, scores, labels = map(torch.cat, zip(*found))
     order = scores.argsort(descending=True, stable=True)
@@ -77,11 +77,11 @@ def slow_postprocess(
     per_class: int = 400,
     per_image: int = 200,
 ) -> Candidates:
-    found = slow_candidates(logits, boxes, score_threshold, per_class)
+    found = slow_candidates(logits, boxes, score_threshold, per_class)  # cuts 1 and 2
     overlap = iou(found.boxes, found.boxes)  # (K, K)
-    keep = greedy(rivals(overlap, found.labels, iou_threshold))
+    keep = greedy(are_rivals(overlap, found.labels, iou_threshold))  # cut 3
     keep = torch.tensor(keep, dtype=torch.bool)  # (K,)
-    return Candidates(*(x[keep][:per_image] for x in found))
+    return Candidates(*(x[keep][:per_image] for x in found))  # cut 4
 
 
 def drawn(
@@ -105,6 +105,6 @@ def drawn(
 def is_found(
     found: Candidates, boxes: Float[Tensor, "G 4"], labels: Int[Tensor, " G"]
 ) -> Bool[Tensor, " G"]:
-    """Which objects have an answer of their class with an IoU of one half or more."""
+    """Which objects have a prediction of their class with an IoU of one half or more."""
     right = (iou(boxes, found.boxes) >= 0.5) & (labels[:, None] == found.labels)  # (G, K)
     return right.any(dim=1)

@@ -56,7 +56,7 @@ def average_precision(
         raise ValueError(f"method: expected 'area', '11-point' or 'coco', got {method!r}")
     levels = np.arange(11) / 10 if method == "11-point" else COCO_RECALLS
     places = np.searchsorted(recall, levels)  # the first detection to reach each recall
-    return float(np.append(envelope, 0)[np.minimum(places, len(envelope))].mean())
+    return float(np.append(envelope, 0)[places].mean())
 
 
 def match_voc(

@@ -13,7 +13,8 @@ Box = list[float]  # left, top, right, bottom; a window is one too
 def through(window: Box, box: Box, squares: int = 16) -> Box:
     """A box, seen through a window; what is seen is 16 squares wide and high."""
     left, top, right, bottom = window
-    origin, side = (left, top, left, top), (right - left, bottom - top) * 2
+    width, height = right - left, bottom - top
+    origin, side = (left, top, left, top), (width, height, width, height)
     return [squares * (p - o) / s for p, o, s in zip(box, origin, side)]
 
 

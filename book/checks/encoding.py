@@ -35,6 +35,9 @@ def offsets_of() -> Check:
             ),
             "You multiplied by the units. "
             "Counted in tenths, a number becomes larger.": lambda b, d: _offsets_of(b, d, (10, 5)),
+            "`box` has corners. Work out its center and size first.": lambda b, d: _offsets_of(
+                cxcywh_to_xyxy(torch.tensor(b, dtype=torch.float64)).tolist(), d
+            ),
             "You took the top left corner. The move goes from center to center.": lambda b, d: (
                 _offsets_of(b, d, corner=True)
             ),

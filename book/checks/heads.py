@@ -4,13 +4,14 @@ import torch
 import torch.nn.functional as F
 
 from book.checks import BLANK, Check, same_as
+from book.toy import toy
 from ssd_lite.spec import LITE, SSD300_VOC, SSD512_VOC
 
 
 def channels() -> Check:
     return same_as(
         right=lambda spec, classes: [k * (classes + 1 + 4) for k in spec.boxes_per_cell],
-        cases=[(SSD300_VOC, 20), (LITE, 5), (SSD512_VOC, 1)],
+        cases=[(SSD300_VOC, 20), (LITE, 5), (SSD512_VOC, 1), (toy.spec, 2)],
         mistakes={
             "Background has a score, too.": lambda spec, classes: [
                 k * (classes + 4) for k in spec.boxes_per_cell
@@ -22,6 +23,9 @@ def channels() -> Check:
             "Each ratio gives two shapes, wide and tall. "
             "`boxes_per_cell` counts them.": lambda spec, classes: [
                 (2 + len(ratios)) * (classes + 1 + 4) for ratios in spec.ratios
+            ],
+            "The toy's cells have no extra square. `boxes_per_cell` knows.": lambda spec, classes: [
+                (2 + 2 * len(ratios)) * (classes + 1 + 4) for ratios in spec.ratios
             ],
             "You counted one box for each cell, but there are several shapes.": (
                 lambda spec, classes: [classes + 5 for _ in spec.maps]

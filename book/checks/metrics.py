@@ -30,6 +30,13 @@ def point() -> Check:
                     _point(s, h, n, t)[1],
                 )
             ),
+            "Recall is a share of all `total` objects, found or not. "
+            "You divided by the hits in the list.": (
+                lambda s, h, n, t: (
+                    _point(s, h, n, t)[0],
+                    sum(x for y, x in zip(s, h) if y > t) / sum(h),
+                )
+            ),
             "The hits below the threshold aren't shown, so they find nothing.": (
                 lambda s, h, n, t: (_point(s, h, n, t)[0], sum(h) / n)
             ),

@@ -47,9 +47,17 @@ def choose_device(name: torch.device | str | None = None) -> torch.device:
 
 
 def join_processes(device: torch.device) -> None:
-    """Under torchrun, make this process one of those that train together; alone, do nothing."""
+    """Under torchrun, make this process one of those that train together.
+
+    Its own GPU becomes the one that is meant wherever none is named: NCCL refuses two processes
+    on one.
+    """
+    on_gpu = device.type == "cuda"
+    if on_gpu:
+        torch.cuda.set_device(device)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        backend, own = ("nccl", device) if on_gpu else ("gloo", None)
+        dist.init_process_group(backend, device_id=own)
 
 
 def broadcast_from_main(value: Any) -> Any:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
+from ssd_lite import distributed
 from ssd_lite.checkpoint import load_checkpoint
 from ssd_lite.cli import make_parser
 from ssd_lite.model import SSD
@@ -102,3 +103,30 @@ def test_torchrun_takes_none_of_our_options_for_its_own(capsys):
             .training_script_args
             == ours
         )
+
+
+@pytest.mark.parametrize(
+    ("device", "backend", "own"), [("cuda:1", "nccl", "cuda:1"), ("cpu", "gloo", None)]
+)
+def test_each_process_is_bound_to_its_own_gpu_before_anything_is_exchanged(
+    device, backend, own, monkeypatch
+):
+    """Else what they exchange lies on the first GPU, for all of them."""
+    calls = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: calls.append(str(device)))
+    monkeypatch.setattr(
+        distributed.dist,
+        "init_process_group",
+        lambda backend, device_id: calls.append((backend, device_id and str(device_id))),
+    )
+    distributed.join_processes(torch.device(device))
+    assert calls == [*([own] if own else []), (backend, own)]
+
+
+def test_one_process_alone_is_bound_to_the_gpu_that_was_asked_for_too(monkeypatch):
+    calls = []
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    distributed.join_processes(torch.device("cuda:1"))
+    assert calls == [torch.device("cuda:1")]

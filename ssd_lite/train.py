@@ -29,7 +29,7 @@ from ssd_lite.loss import MultiBoxLoss, multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import hard_negatives
 from ssd_lite.model import SSD
-from ssd_lite.precision import autocast
+from ssd_lite.precision import autocast, repeatable
 from ssd_lite.recipe import Recipe, evaluates, learning_rate, make_optimizer, training_pictures
 from ssd_lite.runs import Log, keep_evaluation, read_metrics, resume, save_progress
 
@@ -164,8 +164,9 @@ def fit(
 
     These are ``log.csv``, ``last.safetensors`` and ``best.safetensors``. Where the folder already
     holds a last checkpoint, training goes on from it, to the very weights that it would have
-    reached uninterrupted: order, augmentation and learning rate depend on the step alone. A recipe
-    with more ``steps`` than the folder's trains longer, from there on at that recipe's rates.
+    reached uninterrupted: order, augmentation and learning rate depend on the step alone. That
+    takes the same kind of processor or GPU and the same PyTorch. A recipe with more ``steps`` than
+    the folder's trains longer, from there on at that recipe's rates.
 
     Args:
         model: changed in place.
@@ -217,7 +218,7 @@ def fit(
     # 3. Step by step.
     model.train()
     on_step(step, model)
-    with progress:
+    with progress, repeatable():
         for batch in loader(train_data, recipe, step, workers, len(model.classes)):
             batch = batch.to(device)
             loss, grad_norm = train_step(network, model, optimizer, batch, step, recipe, loss_fn)

@@ -368,6 +368,20 @@ def test_two_runs_with_one_seed_are_equal_bit_for_bit_and_another_seed_differs(t
     assert logs[0] == logs[1] != logs[2]
 
 
+def test_a_gpu_would_choose_convolutions_that_repeat_and_only_while_training(tmp_path, monkeypatch):
+    """cuDNN's switches, set here as somebody might have set them; on a CPU they do nothing."""
+    cudnn, seen = torch.backends.cudnn, []
+    monkeypatch.setattr(cudnn, "benchmark", True)
+
+    def loss_fn(*args):
+        seen.append((cudnn.deterministic, cudnn.benchmark))
+        return training_loss(*args)
+
+    trained(tmp_path, replace(SMALL, steps=1), loss_fn=loss_fn)
+    assert seen == [(True, False)]
+    assert (cudnn.deterministic, cudnn.benchmark) == (False, True)
+
+
 def test_the_seed_decides_order_and_augmentation_too(tmp_path):
     """The same first weights, another seed in the recipe."""
     models = []

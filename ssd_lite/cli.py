@@ -141,7 +141,11 @@ def _add_train(option: Callable) -> None:
     option("--augment", help=augment)
     pretrained = "VGG16 as trained on ImageNet (528 MB, downloaded)"
     option("--pretrained", **SWITCH, help=pretrained)
-    option("--precision", choices=PRECISIONS, help="of the network; bf16 pays on recent GPUs")
+    option(
+        "--precision",
+        choices=PRECISIONS,
+        help="of the network; bf16 pays for ssd300 on recent GPUs",
+    )
     option("--compile", action=_NotedSwitch, help="torch.compile the network")
     workers = "processes that read pictures; 0 keeps them in memory"
     option("--workers", type=int, default=0, help=workers)

@@ -95,7 +95,7 @@ RECIPES = [  # Recipe's default, PAPER, LITE_RECIPE, REAL_RECIPE, GPU_RECIPE
     ("augment", "paper", "paper", "mirror", "paper", "mirror"),  # 2.2
     ("threshold", 0.5, 0.5, 0.5, 0.5, 0.5),  # 2.2, "Matching strategy"
     ("negative_ratio", 3, 3, 3, 3, 3),  # 2.2, "Hard negative mining"
-    ("precision", "fp32", "fp32", "fp32", "fp32", "bf16"),
+    ("precision", "fp32", "fp32", "fp32", "fp32", "fp32"),
     ("compile", False, False, False, False, False),
     ("seed", 0, 0, 0, 0, 0),
     ("evaluate_every", 1000, 5000, 750, 200, 3000),

@@ -132,8 +132,10 @@ def backward(loss):
                 if target is None:
                     continue
                 if i < len(results) and results[i] is not None:
-                    shape = target._input_metadata[place].shape
-                    result = results[i].sum_to_size(shape)  # undoes broadcasting
+                    like = target._input_metadata[place]
+                    result = (
+                        results[i].sum_to_size(like.shape).to(like.dtype)
+                    )  # undoes broadcasting
                     others = received[target].get(place)
                     received[target][place] = result if others is None else others + result
                 users[target] -= 1

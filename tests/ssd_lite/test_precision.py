@@ -2,8 +2,13 @@
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
+from benchmarks.machine import Bytes
+from ssd_lite.model import SSD
 from ssd_lite.precision import autocast
+from ssd_lite.recipe import GPU_RECIPE
+from ssd_lite.spec import LITE_300, SSD300_VOC
 
 
 @pytest.mark.parametrize(
@@ -17,3 +22,23 @@ def test_products_have_the_precision_that_was_asked_for(precision, dtype):
 def test_an_unknown_precision_is_an_error():
     with pytest.raises(ValueError, match="precision: expected fp32 or bf16, got 'fp16'"):
         autocast(torch.device("cpu"), "fp16")
+
+
+@pytest.mark.parametrize(
+    ("spec", "cheapest"), [(LITE_300, GPU_RECIPE.precision), (SSD300_VOC, "bf16")]
+)
+def test_the_precision_that_moves_fewest_bytes_through_a_gpus_memory(spec, cheapest, monkeypatch):
+    """Counted on tensors that claim to be on a GPU: the lite network's norms compute in fp32.
+
+    So in bf16 each of its layers is cast there and back.
+    """
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
+    moved = {}
+    with FakeTensorMode(), torch.device("cuda"):
+        model, images = SSD(spec, ["thing"]), torch.rand(8, 3, 300, 300)
+        for precision in ("fp32", "bf16"):
+            with autocast(torch.device("cuda"), precision), Bytes() as moving:
+                model(images)
+            moved[precision] = moving.count
+    assert min(moved, key=moved.__getitem__) == cheapest, moved

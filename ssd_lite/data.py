@@ -59,8 +59,7 @@ def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
     Looks at every box: a bad one is named here, not found later as NaN. With ``classes``, the
     number of classes that the network knows, labels beyond it are named too.
     """
-    for sample in samples:
-        check_sample(sample, classes)
+    check_samples(samples, classes)
     longest = max([1, *(len(sample.boxes) for sample in samples)])  # G >= 1, even without objects
     boxes = torch.zeros(len(samples), longest, 4)
     labels = torch.zeros(len(samples), longest, dtype=torch.int64)
@@ -71,6 +70,22 @@ def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:
         boxes[row, : len(sample.boxes)] = sample.boxes
         labels[row, : len(sample.labels)] = sample.labels
     return Batch(images, boxes, labels, sizes)
+
+
+def check_samples(samples: Sequence[Sample], classes: int | None = None) -> None:
+    """:func:`check_sample` for all together, and one by one only to find whose fault it is."""
+    boxes, labels = [sample.boxes for sample in samples], [sample.labels for sample in samples]
+    fit = [b.shape == (*k.shape, 4) and b.is_floating_point() for b, k in zip(boxes, labels)]
+    together = samples
+    if all(fit) and {k.dim() for k in labels} == {1}:
+        together = [samples[0]._replace(boxes=torch.cat(boxes), labels=torch.cat(labels))]
+    try:
+        for sample in together:
+            check_sample(sample, classes)
+    except ValueError:
+        for sample in samples:
+            check_sample(sample, classes)
+        raise
 
 
 def check_sample(sample: Sample, classes: int | None = None) -> None:

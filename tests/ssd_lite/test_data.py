@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssd_lite import downloads, shapes
+from ssd_lite import data, downloads, shapes
 from ssd_lite.data import Resized, Sample, batches, collate, read_image
 from ssd_lite.downloads import BCCD_SHA256, content_sha256, download_bccd
 from ssd_lite.shapes import Shapes
@@ -192,6 +192,28 @@ def test_collate_refuses_labels_that_do_not_go_with_the_boxes(labels):
     one = sample([[0.1, 0.1, 0.2, 0.2]], name="scene 7")
     with pytest.raises(ValueError, match="scene 7: labels: expected 1 numbers from 1 on"):
         collate([one._replace(labels=torch.tensor(labels))])
+
+
+def test_samples_whose_boxes_and_labels_fit_only_in_sum_are_named_too():
+    box = [0.1, 0.1, 0.2, 0.2]
+    few, many = sample([box, box], name="scene 6"), sample([box, box], name="scene 7")
+    few, many = few._replace(labels=few.labels[:1]), many._replace(labels=torch.tensor([1, 1, 1]))
+    with pytest.raises(ValueError, match="scene 6: labels: expected 2 numbers"):
+        collate([few, many])
+    whole = sample([box], name="scene 8")
+    whole = whole._replace(boxes=torch.ones(1, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="scene 8: boxes: expected floats"):
+        collate([few._replace(labels=torch.tensor([1, 1])), whole])
+
+
+def test_good_samples_are_looked_at_all_together(monkeypatch):
+    """One by one that took longer than all else that a batch of 64 needs."""
+    looks, check = [], data.check_boxes
+    monkeypatch.setattr(
+        data, "check_boxes", lambda boxes, name: looks.append(len(boxes)) or check(boxes, name)
+    )
+    collate([sample([[0.1, 0.1, 0.2, 0.2]]), sample([]), sample([[0.5, 0.5, 1, 1]] * 2)])
+    assert looks == [3]
 
 
 def test_labels_beyond_the_networks_classes_are_named():

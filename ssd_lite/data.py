@@ -49,8 +49,9 @@ class Batch(NamedTuple):
     sizes: Int[Tensor, "B 2"]  # height and width of each picture, without its padding
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device, without synchronizing."""
-        return Batch(*(x.to(device, non_blocking=True) for x in self))
+        """The batch on another device; on a GPU, from pinned memory, without synchronizing."""
+        on_gpu = device.type == "cuda"  # elsewhere memory could be reused before it has been read
+        return Batch(*(x.to(device, non_blocking=on_gpu) for x in self))
 
 
 def collate(samples: Sequence[Sample], classes: int | None = None) -> Batch:

@@ -109,8 +109,7 @@ class SSD(nn.Module):
                     f"{tuple(image.shape)}; read_image() gives that"
                 )
         warped = [
-            resize(image.to(device, non_blocking=True)[None].float(), size, self.spec.antialias)
-            for image in images
+            resize(image.to(device)[None].float(), size, self.spec.antialias) for image in images
         ]
         return (
             self.normalize(torch.cat(warped)) if warped else self.mean.new_zeros(0, 3, size, size)

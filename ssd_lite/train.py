@@ -85,12 +85,17 @@ faster_loss = partial(
 
 
 def loader(
-    data: Samples, recipe: Recipe, start: int, workers: int, classes: int | None = None
+    data: Samples,
+    recipe: Recipe,
+    start: int,
+    workers: int,
+    classes: int | None = None,
+    pinned: bool = False,
 ) -> Iterator[Batch]:
     """This process's share of every batch from step ``start`` on.
 
     That is every ``world_size``-th sample. With ``classes``, the number that the network knows,
-    labels beyond it are refused.
+    labels beyond it are refused. ``pinned`` memory is for a GPU that will read the batch.
     """
     if recipe.batch_size % world_size():
         raise ValueError(
@@ -105,7 +110,7 @@ def loader(
             collate_fn=partial(collate, classes=classes),
             num_workers=workers,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=pinned,
         )
     )
 
@@ -118,7 +123,7 @@ def uniforms_of_step(step: int, recipe: Recipe) -> Float[Tensor, "B uniforms"]:
     seed = int(np.random.default_rng([recipe.seed, step]).integers(2**62))
     generator = torch.Generator().manual_seed(seed)
     uniforms = torch.rand(recipe.batch_size, UNIFORMS_PER_IMAGE, generator=generator)
-    return uniforms[rank() :: world_size()]
+    return uniforms[rank() :: world_size()].contiguous()
 
 
 def train_step(
@@ -136,12 +141,12 @@ def train_step(
     """
     for group in optimizer.param_groups:
         group["lr"] = group["lr_scale"] * learning_rate(step, recipe)
-    uniforms = uniforms_of_step(step, recipe)
-    if batch.images.is_cuda:
-        uniforms = uniforms.pin_memory()  # like the batch, so that the copy is asynchronous
-    uniforms = uniforms.to(batch.images.device, non_blocking=True)
-    loss = loss_fn(network, model, batch, uniforms, recipe)
     optimizer.zero_grad(set_to_none=True)
+    uniforms, device = uniforms_of_step(step, recipe), batch.images.device
+    if on_gpu := device.type == "cuda":
+        uniforms = uniforms.pin_memory()  # like the batch, so that the copy is asynchronous
+    uniforms = uniforms.to(device, non_blocking=on_gpu)
+    loss = loss_fn(network, model, batch, uniforms, recipe)
     loss.total.backward()
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimizer.step()
@@ -197,7 +202,9 @@ def fit(
     step, best = resume(run, model, optimizer, recipe)
     network: Any = torch.compile(model) if recipe.compile else model
     if world_size() > 1:
-        network = nn.parallel.DistributedDataParallel(network)
+        network = nn.parallel.DistributedDataParallel(
+            network, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
     network = fast.accelerate(network)  # the same answers, sooner: appendix F
     train_data = training_pictures(train_data, model.spec, recipe, keep=workers == 0)
 
@@ -219,7 +226,8 @@ def fit(
     model.train()
     on_step(step, model)
     with progress, repeatable():
-        for batch in loader(train_data, recipe, step, workers, len(model.classes)):
+        classes, pinned = len(model.classes), device.type == "cuda"
+        for batch in loader(train_data, recipe, step, workers, classes, pinned):
             batch = batch.to(device)
             loss, grad_norm = train_step(network, model, optimizer, batch, step, recipe, loss_fn)
             step += 1

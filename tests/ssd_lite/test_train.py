@@ -205,6 +205,69 @@ def test_the_loader_begins_where_it_is_told():
     assert all(torch.equal(a, b) for a, b in zip(whole[4:], tail, strict=True))
 
 
+@pytest.mark.parametrize(("device", "at_once"), [("cuda", False), ("mps", True), ("cpu", True)])
+def test_only_a_gpu_with_pinned_memory_may_read_a_batch_later(device, at_once, monkeypatch):
+    """Elsewhere a batch that nobody holds any more could be overwritten before it is read."""
+    waits, scenes = [], batch()
+    monkeypatch.setattr(
+        torch.Tensor, "to", lambda x, device, non_blocking=False: waits.append(not non_blocking)
+    )
+    scenes.to(torch.device(device))
+    assert waits == [at_once] * len(scenes)
+
+
+def test_a_training_step_waits_until_its_uniforms_are_sent_where_they_are_not_pinned(monkeypatch):
+    model, sent, to = lite(), [], torch.Tensor.to
+
+    def spy(x, *args, **options):
+        sent.append(options.get("non_blocking"))
+        return to(x, *args, **options)
+
+    monkeypatch.setattr(torch.Tensor, "to", spy)
+    train_step(model, model, make_optimizer(model, SMALL), batch(), 0, SMALL)
+    assert True not in sent
+    assert False in sent
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_memory_is_pinned_for_the_gpu_that_trains_not_for_one_that_is_there(
+    there, tmp_path, monkeypatch
+):
+    """Pinning would wake a GPU that ``--device cpu`` has told to sleep."""
+    pinned = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(
+        train, "DataLoader", lambda *data, pin_memory, **o: pinned.append(pin_memory) or []
+    )
+    trained(tmp_path)
+    assert pinned == [False]
+    loader(Shapes(8, 0, 32), SMALL, 0, workers=0, pinned=True)
+    assert pinned == [False, True]
+
+
+def test_old_gradients_are_gone_before_new_activations_come():
+    model, seen = lite(), []
+    optimizer = make_optimizer(model, SMALL)
+
+    def loss_fn(*args):
+        seen.append({p.grad is None for p in model.parameters()})
+        return training_loss(*args)
+
+    for step in range(2):
+        train_step(model, model, optimizer, batch(), step, SMALL, loss_fn)
+    assert seen == [{True}, {True}]
+
+
+def test_each_processs_uniforms_lie_in_a_row(monkeypatch):
+    """Pinning would keep the gaps between them, and the copy would be made twice."""
+    whole = uniforms_of_step(0, SMALL)
+    monkeypatch.setattr(train, "world_size", lambda: 2)
+    monkeypatch.setattr(train, "rank", lambda: 1)
+    mine = uniforms_of_step(0, SMALL)
+    assert mine.is_contiguous()
+    assert torch.equal(mine, whole[1::2])
+
+
 def test_a_batch_must_be_divisible_by_the_number_of_processes(monkeypatch):
     monkeypatch.setattr(train, "world_size", lambda: 3)
     with pytest.raises(ValueError, match="batch_size: 4 cannot be shared by 3 processes"):

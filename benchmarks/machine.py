@@ -54,7 +54,7 @@ def commit() -> str | None:
 def has_bf16(device: torch.device) -> bool:
     """Whether the processor multiplies in bfloat16, and does not only pretend to."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     return any(flag in cpuinfo() for flag in ("avx512_bf16", "amx_bf16", " bf16"))
 
 

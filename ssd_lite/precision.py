@@ -7,10 +7,20 @@ import torch
 
 
 def autocast(device: torch.device, precision: str = "fp32") -> AbstractContextManager:
-    """A context in which networks compute in fp32, or in bfloat16 for "bf16"."""
+    """A context in which networks compute in fp32, or in bfloat16 for "bf16".
+
+    On a GPU, fp32 is TF32 in convolutions: their factors are rounded to 11 binary digits, unless
+    ``torch.backends.cudnn.allow_tf32`` is switched off.
+    """
     if precision not in ("fp32", "bf16"):
         raise ValueError(f"precision: expected fp32 or bf16, got {precision!r}")
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    if precision == "fp32":
+        return nullcontext()
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        raise ValueError(
+            "precision: bf16 would only be imitated by this GPU, and be slow; choose fp32"
+        )
+    return torch.autocast(device.type, torch.bfloat16)
 
 
 @contextmanager

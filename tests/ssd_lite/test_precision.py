@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from benchmarks.machine import Bytes
+from benchmarks.machine import Bytes, has_bf16
 from ssd_lite.model import SSD
 from ssd_lite.precision import autocast
 from ssd_lite.recipe import GPU_RECIPE
@@ -17,6 +17,25 @@ from ssd_lite.spec import LITE_300, SSD300_VOC
 def test_products_have_the_precision_that_was_asked_for(precision, dtype):
     with autocast(torch.device("cpu"), precision):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_bf16_is_refused_on_a_gpu_that_would_imitate_it(units, monkeypatch):
+    """As a T4 does; it takes fp32, and a GPU that multiplies in bf16 takes both."""
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", lambda: False)
+    monkeypatch.setattr(
+        torch.cuda,
+        "is_bf16_supported",
+        lambda including_emulation=True: including_emulation or units,
+    )
+    gpu = torch.device("cuda")
+    autocast(gpu, "fp32")
+    assert has_bf16(gpu) == units
+    if units:
+        autocast(gpu, "bf16")
+    else:
+        with pytest.raises(ValueError, match="precision: bf16 would only be imitated.*fp32"):
+            autocast(gpu, "bf16")
 
 
 def test_an_unknown_precision_is_an_error():

@@ -134,7 +134,7 @@ def looks() -> Check:
             "You look at more candidates than there are.": (
                 lambda k, e, f: _looks(k, e, f, cap=False)
             ),
-            "It doubles. The package looks at four times as many each time.": (
+            "It doubles. Look at four times as many each time.": (
                 lambda k, e, f: _looks(k, e, f, factor=2)
             ),
             "You stopped at the candidate that was enough. A look is at a whole block.": (

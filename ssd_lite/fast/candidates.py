@@ -28,14 +28,21 @@ def postprocess(
     if logits.device.type == "cpu":  # on a GPU, counting would synchronize, and cost more
         logits, boxes = drop_sure_background(logits, boxes, score_threshold)
     boxes, scores, labels = candidates(logits, boxes, score_threshold, per_class)  # (B, C·k)
-    n, total = 5 * per_image, labels.shape[1]
+    n = window = 5 * per_image
+    some = boxes[:, :n], scores[:, :n], labels[:, :n]
     while True:
-        keep = batched_nms(boxes[:, :n], labels[:, :n], iou_threshold)  # (B, n)
+        keep = batched_nms(some[0], some[2], iou_threshold)  # (B, n)
+        best = compact(*some, keep, per_image)
         # The rest cannot matter if enough survive, or if there is none: NMS looks only at
         # higher scores.
-        if n >= total or ((keep.sum(dim=1) >= per_image) | (labels[:, n] == 0)).all():
-            return compact(boxes[:, :n], scores[:, :n], labels[:, :n], keep, per_image)
-        n *= 4
+        enough = keep.sum(dim=1) >= per_image
+        if n >= labels.shape[1] or (enough | (labels[:, n] == 0)).all():
+            return best
+        # The next candidates, behind the survivors, which alone suppress any; padding goes last.
+        more = zip(best, (boxes, scores, labels))
+        b, s, c = (torch.cat([x, y[:, n : n + window]], dim=1) for x, y in more)
+        some = compact(b, s, c, c > 0, c.shape[1])
+        n += window
 
 
 def drop_sure_background(

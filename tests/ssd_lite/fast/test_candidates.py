@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ssd_lite import fast
 from ssd_lite.default_boxes import make_default_boxes
+from ssd_lite.fast import candidates
 from ssd_lite.fast.candidates import drop_sure_background
+from ssd_lite.nms import nms_parallel
 from ssd_lite.postprocessing import postprocess
 from ssd_lite.spec import LITE
 
@@ -43,6 +46,31 @@ def test_it_looks_at_more_candidates_until_enough_survive(per_image, iou_thresho
     """At an IoU of 0 nearly all go, and it must look at all; at 1 the first few are enough."""
     predictions, limits = inputs(0), (0.01, iou_threshold, 400, per_image)
     assert_same(fast.postprocess(*predictions, *limits), postprocess(*predictions, *limits))
+
+
+class Pairs(TorchDispatchMode):
+    """Notes the most boxes that are compared pair by pair inside a ``with``."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dim() == 3:
+            self.most = max(self.most, min(result.shape[1:]))
+        return result
+
+
+@pytest.mark.parametrize("iou_threshold", [0.0, 0.2, 0.45])
+def test_however_many_candidates_a_gpu_compares_few_at_once(iou_threshold, monkeypatch):
+    """Its memory grows with their square. At an IoU of 0 it must look at all 2,000."""
+    monkeypatch.setattr(candidates, "batched_nms", nms_parallel)
+    predictions, limits = inputs(0), (0.01, iou_threshold, 400, 50)
+    with Pairs() as pairs:
+        ours = fast.postprocess(*predictions, *limits)
+    assert 250 <= pairs.most <= 300  # a window, and the survivors before it
+    assert_same(ours, postprocess(*predictions, *limits))
 
 
 @pytest.mark.parametrize("shape", [(0, 100), (2, 0)])

@@ -5,6 +5,7 @@ The results go to the terminal and into ``figures/records/benchmark_*.json``.
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ from ssd_lite.distributed import choose_device
 
 
 def main() -> None:
-    """Measure the parts that were named, one after the other, and write the record after each."""
+    """Measure the parts that were named, in turn; what is done is written at once."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=suite.__doc__)
     parser.add_argument(
         "parts",
@@ -42,16 +43,25 @@ def main() -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     device, rounds, quick = choose_device(options.device), options.rounds, options.quick
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # the one that is timed and waited for
     out = (
         options.out
         or suite.RECORDS / f"benchmark_{'gpu' if device.type == 'cuda' else device.type}.json"
     )
     record = json.loads(out.read_text()) if out.exists() else {}
     record["machine"] = machine.describe_machine(device)
+
+    def keep(part: str, result: object) -> None:
+        record[part] = result
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(record, indent=1) + "\n")
+
+    known, keep_comparisons = record.get("comparisons", ()), partial(keep, "comparisons")
     measure = {
         "limits": lambda: machine.limits(device, rounds) | suite.operations(device),
         "comparisons": lambda: suite.compare(
-            device, rounds, quick, options.only, record.get("comparisons", ())
+            device, rounds, quick, options.only, known, keep_comparisons
         ),
         "sweeps": lambda: suite.sweep(device, rounds, quick),
         "memory": lambda: memory.peaks(
@@ -64,9 +74,7 @@ def main() -> None:
 
     for part in options.parts or measure:
         tqdm.write(f"\n{part}")
-        record[part] = measure[part]()
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(record, indent=1) + "\n")
+        keep(part, measure[part]())
     print(f"\nwritten to {out}")
 
 

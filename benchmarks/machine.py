@@ -26,6 +26,7 @@ def describe_machine(device: torch.device) -> dict:
         "processor": models[0] if models else platform.processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "bf16": has_bf16(device),
+        "tf32": device.type == "cuda" and torch.backends.cudnn.allow_tf32,
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "python": platform.python_version(),
@@ -63,7 +64,8 @@ def limits(device: torch.device, rounds: int) -> dict[str, float]:
 
     Operations are those of large matrix products and of a direct convolution, which PyTorch takes
     from different libraries; bytes are those of a copy. A multiplication and an addition count
-    as two operations.
+    as two operations. A GPU's convolutions in fp32 are TF32 as PyTorch is set, and its matrix
+    products are not: theirs in TF32 are measured, too.
     """
     size = 8192 if device.type == "cuda" else 2048
     found = {}
@@ -81,6 +83,12 @@ def limits(device: torch.device, rounds: int) -> dict[str, float]:
             found[f"convolution_{name}"] = (
                 2 * x.numel() * 256 * 9 / median_time(lambda x=x, layer=layer: layer(x), rounds)
             )
+    if device.type == "cuda":
+        a, b = torch.randn(2, size, size, device=device)
+        matmul = torch.backends.cuda.matmul
+        before, matmul.allow_tf32 = matmul.allow_tf32, True
+        found["matrix_tf32"] = 2 * size**3 / median_time(lambda: a @ b, rounds)
+        matmul.allow_tf32 = before
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
     found["memory"] = 2 * source.nbytes / median_time(lambda: target.copy_(source), rounds)

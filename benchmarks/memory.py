@@ -8,9 +8,11 @@ import re
 import resource
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from benchmarks import pairs
 from ssd_lite import spec as specs
@@ -26,40 +28,40 @@ def peaks(device: torch.device, precision: str, quick: bool) -> list[dict]:
     for spec, batches in (ON_A_GPU if device.type == "cuda" else BATCHES).items():
         for batch in batches[:1] if quick else batches:
             for who in ("ours", "theirs") if spec == "SSD300_VOC" else ("ours",):
-                arguments = [who, spec, str(batch), device.type, precision]
+                arguments = [who, spec, str(batch), str(device), precision]
                 command = [sys.executable, "-m", "benchmarks.memory", *arguments]
-                found.append(
-                    json.loads(
-                        subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                    )
-                )
+                result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+                point = json.loads(result.stdout)
+                if point["bytes"] is None:
+                    tqdm.write(f"{who}, {spec}, batch {batch}: does not fit into the GPU's memory")
+                else:
+                    found.append(point)
     return found
 
 
 def main(who: str, spec: str, batch: str, device: str, precision: str) -> None:
     """Train two steps, and print the peak above what was used before there was a model.
 
-    Two, because only the second has the optimizer's state.
+    Two, because only the second has the optimizer's state. Null if the GPU's memory is too small.
     """
     before = peak(device)
     spec = getattr(specs, spec)
-    if who == "ours":
-        step = pairs.our_step(spec, Shapes.classes, int(batch), torch.device(device), precision)
-    else:
-        step = pairs.their_step(len(Shapes.classes), int(batch), torch.device(device))
-    step()
-    step()
-    print(
-        json.dumps(
-            {"who": who, "spec": spec.name, "batch": int(batch), "bytes": peak(device) - before}
-        )
-    )
+    used = None
+    with suppress(torch.OutOfMemoryError):
+        if who == "ours":
+            step = pairs.our_step(spec, Shapes.classes, int(batch), torch.device(device), precision)
+        else:
+            step = pairs.their_step(len(Shapes.classes), int(batch), torch.device(device))
+        step()
+        step()
+        used = peak(device) - before
+    print(json.dumps({"who": who, "spec": spec.name, "batch": int(batch), "bytes": used}))
 
 
 def peak(device: str) -> int:
     """Most bytes so far, of this process or of this process on the GPU."""
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated()
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
     if status.exists():  # what getrusage says there begins with the parent's
         return 1024 * int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1])

@@ -260,13 +260,15 @@ def their_step(classes: int, batch: int, device: torch.device) -> Callable:
         .train()
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=5e-4)
-    seen = scenes(batch).to(device)
+    seen = scenes(batch)
+    targets = [  # as its loader gives them: on a GPU, taking the padding off would synchronize
+        {"boxes": (b[k > 0] * 300).to(device), "labels": k[k > 0].to(device)}
+        for b, k in zip(seen.boxes, seen.labels)
+    ]
+    shown = seen.images.to(device)
 
     def step():
-        images = [image / 255 for image in seen.images]
-        targets = [
-            {"boxes": b[k > 0] * 300, "labels": k[k > 0]} for b, k in zip(seen.boxes, seen.labels)
-        ]
+        images = [image / 255 for image in shown]
         loss = sum(model(images, targets).values())
         optimizer.zero_grad()
         loss.backward()

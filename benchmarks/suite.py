@@ -71,11 +71,17 @@ def comparisons(
 
 
 def compare(
-    device: torch.device, rounds: int, quick: bool, only: str = "", known: Sequence[dict] = ()
+    device: torch.device,
+    rounds: int,
+    quick: bool,
+    only: str = "",
+    known: Sequence[dict] = (),
+    keep: Callable[[list[dict]], object] = lambda found: None,
 ) -> list[dict]:
-    """Seconds an image, ours and theirs, and the ratios.
+    """Seconds an image, ours and theirs, and the ratios; what needs too much memory is left out.
 
-    With ``only``, comparisons with that in their name; the others stay as they are known.
+    With ``only``, comparisons with that in their name; the others stay as they are known. ``keep``
+    is given what is known so far, after each.
     """
     found, threads = [], torch.get_num_threads()
     tqdm.write(f"{'ms an image':64}{'ours':>10}{'theirs':>10}{'ratio':>8}  middle half")
@@ -85,25 +91,34 @@ def compare(
             found += [comparison for comparison in known if about.items() <= comparison.items()]
             continue
         torch.set_num_threads(about.get("threads", threads))
-        pair = make()
         long = about["what"] in ("network", "detection", "training step") and about["batch"] > 1
-        result = time_pair(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
+        try:
+            pair = make()
+            result = time_pair(pair.ours, pair.theirs, max(3, rounds // 2) if long else rounds)
+        except torch.OutOfMemoryError:
+            tqdm.write(f"{name_of(about):64}does not fit into the GPU's memory")
+            continue
         for who in ("ours", "theirs"):
             result[who] = [seconds / images for seconds in result[who]]
         found.append(about | result | ({} if pair.same is None else {"same": pair.same}))
+        keep(found)
         tqdm.write(line(about, result))
     torch.set_num_threads(threads)
     return found
 
 
-def line(about: dict, result: dict) -> str:
-    """A comparison and its result, for the terminal."""
-    name = ", ".join(
+def name_of(about: dict) -> str:
+    """A comparison in words."""
+    return ", ".join(
         str(value) if key == "what" else f"{key} {value}" for key, value in about.items()
     )
+
+
+def line(about: dict, result: dict) -> str:
+    """A comparison and its result, for the terminal."""
     ours, theirs = (1e3 * median(result[who]) for who in ("ours", "theirs"))
     middle, low, high = (result["ratio"][key] for key in ("median", "low", "high"))
-    return f"{name:64}{ours:10.3f}{theirs:10.3f}{middle:8.2f}  {low:.2f} to {high:.2f}"
+    return f"{name_of(about):64}{ours:10.3f}{theirs:10.3f}{middle:8.2f}  {low:.2f} to {high:.2f}"
 
 
 def sweeps(device: torch.device, quick: bool) -> Iterator[tuple[str, str, int, pairs.Pair]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import machine, pairs, suite, timing
+from benchmarks import machine, memory, pairs, suite, timing
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -185,6 +185,61 @@ def test_memory_is_measured_in_a_process_of_its_own():
         found = json.loads(run("benchmarks.memory", who, "SSD300_VOC", 1, "cpu", "fp32").stdout)
         # Weights, gradients and momentum at least; and activations.
         assert 3 * weights < found["bytes"] < 30 * weights
+
+
+def out_of_memory(*args):
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_what_does_not_fit_into_a_gpu_is_left_out_of_the_memory_record(monkeypatch, capsys):
+    monkeypatch.setattr(pairs, "our_step", out_of_memory)
+    memory.main("ours", "SSD300_VOC", "128", "cpu", "fp32")
+    said = capsys.readouterr().out
+    assert json.loads(said) == {"who": "ours", "spec": "SSD300_VOC", "batch": 128, "bytes": None}
+    answers = iter([said, said.replace("null", "12"), said])
+    monkeypatch.setattr(
+        memory.subprocess,
+        "run",
+        lambda command, **options: subprocess.CompletedProcess(command, 0, next(answers)),
+    )
+    assert [point["bytes"] for point in memory.peaks(CPU, "fp32", quick=True)] == [12]
+    assert capsys.readouterr().out.count("does not fit into the GPU's memory") == 2
+
+
+def test_a_comparison_that_does_not_fit_costs_no_other_and_each_is_kept_at_once(monkeypatch):
+    monkeypatch.setattr(timing, "ENOUGH", 0)
+    makers = {
+        "one": lambda: pairs.Pair(int, int),
+        "two": out_of_memory,
+        "three": lambda: pairs.Pair(out_of_memory, int),
+        "four": lambda: pairs.Pair(int, int),
+    }
+    monkeypatch.setattr(
+        suite,
+        "comparisons",
+        lambda *_: (({"what": name, "batch": 1}, 1, make) for name, make in makers.items()),
+    )
+    kept = []
+    found = suite.compare(CPU, 2, True, keep=lambda so_far: kept.append(len(so_far)))
+    assert [comparison["what"] for comparison in found] == ["one", "four"]
+    assert kept == [1, 2]
+
+
+def test_their_step_is_not_charged_for_taking_our_padding_off(monkeypatch):
+    """On a GPU that would wait twice for each picture."""
+    seen = []
+
+    class Theirs(torch.nn.Linear):
+        def forward(self, images, targets):
+            seen.append(targets)
+            return {"loss": super().forward(torch.ones(1)).sum()}
+
+    monkeypatch.setattr(pairs, "ssd300_vgg16", lambda **options: Theirs(1, 1))
+    step = pairs.their_step(20, 2, CPU)
+    step()
+    step()
+    assert seen[0] is seen[1]
+    assert all((target["labels"] > 0).all() for target in seen[0])
 
 
 def test_some_comparisons_alone_keep_the_others_records(monkeypatch):

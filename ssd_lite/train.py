@@ -137,7 +137,7 @@ def train_step(
 ) -> tuple[MultiBoxLoss, Float[Tensor, ""]]:
     """One step of training: its loss and the gradient's norm.
 
-    Both stay on the device: nothing synchronizes.
+    Both stay on the device: reading them would synchronize.
     """
     for group in optimizer.param_groups:
         group["lr"] = group["lr_scale"] * learning_rate(step, recipe)

@@ -25,17 +25,20 @@ def bipartite(overlap: Float[Tensor, "B G A"]) -> Int[Tensor, "B G"]:
     at once. Such a pair keeps its partners whatever happens elsewhere, so the result is that of
     the greedy loop.
     """
-    objects = torch.arange(overlap.shape[1], device=overlap.device)
+    count = overlap.shape[1]
+    objects = torch.arange(count, device=overlap.device)
     free = overlap.clone()  # (B, G, A); a pair whose object or box is taken becomes -1
     forced = torch.full(overlap.shape[:2], -1, device=overlap.device)  # (B, G)
-    for _ in range(overlap.shape[1]):
+    # Whether pairs are left is looked at rarely on a GPU, which has to be waited for.
+    every = 1 if overlap.device.type == "cpu" else 8
+    for rounds in range(1, count + 1):
         best, choice = free.max(dim=2)  # (B, G)
         # What every object h would have of the box that object g chose.
         rivals = free.gather(2, choice[:, None].expand(-1, len(objects), -1))  # (B, G, G): h, g
         wins = (best > 1e-6) & (rivals.argmax(dim=1) == objects)  # (B, G)
         forced = torch.where(wins, choice, forced)
-        # Early exit. Not on a GPU, where testing it would synchronize.
-        if overlap.device.type == "cpu" and not (~wins & (best > 1e-6)).any():
+        looks = rounds % every == 0 and rounds < count
+        if looks and not (~wins & (best > 1e-6)).any():  # early exit
             break
         taken = torch.zeros_like(free[:, 0]).scatter_add_(1, choice, wins.to(free.dtype))  # (B, A)
         free.masked_fill_(wins[:, :, None] | (taken[:, None] > 0), -1)

@@ -1,4 +1,4 @@
-"""Where host and GPU synchronize: never in a training step, in detection only as stated.
+"""Where host and GPU synchronize: in a training step only for many objects, and in detection.
 
 To synchronize is to make the host wait until the GPU has finished what was given to it. The first
 tests need no GPU. They run the pieces on tensors that have shapes and claim to be on a GPU, but
@@ -33,6 +33,7 @@ from ssd_lite.boxes import check_boxes, iou
 from ssd_lite.data import Batch, collate
 from ssd_lite.detection import detect
 from ssd_lite.encoding import decode, encode
+from ssd_lite.fast import matching as fast_matching
 from ssd_lite.loss import multibox_loss
 from ssd_lite.matching import match
 from ssd_lite.mining import all_negatives, hard_negatives
@@ -193,6 +194,17 @@ def test_a_training_step_never_synchronizes(varied, no_gpu):
 
 def test_a_training_step_of_ssd300_never_synchronizes(no_gpu):
     assert syncs_of_steps(SSD300_VOC, augment="paper") == [[], []]
+
+
+@pytest.mark.parametrize("objects, looks", [(0, 0), (8, 0), (9, 1), (30, 3)])
+def test_faster_matching_synchronizes_at_most_after_every_eighth_round(objects, looks, no_gpu):
+    """With few objects never; all rounds of many would take longer than the wait.
+
+    Here a look never finds that it was the last.
+    """
+    with FakeTensorMode():
+        overlap = numbers(2, objects, 50)
+        assert syncs(fast_matching.bipartite, overlap) == ["_local_scalar_dense"] * looks
 
 
 def test_the_backward_pass_of_these_steps_gives_autograds_own_gradients():

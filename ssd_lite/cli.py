@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ssd_lite.check import check_command
 from ssd_lite.commands import evaluate_command, train_command
 from ssd_lite.datasets import data_root
@@ -195,6 +197,12 @@ def main(arguments: list[str] | None = None) -> None:
     args = make_parser().parse_args(arguments)
     try:
         args.function(args)
+    except torch.OutOfMemoryError:
+        print(
+            "error: --device: the GPU's memory is full; end what else uses it, or add --device cpu",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from None
     except (ValueError, OSError, FloatingPointError) as error:
         message = " ".join(str(error).split())
         if "Original Traceback" in message:  # of a process that reads pictures: its own comes last

@@ -122,6 +122,11 @@ def train_command(
             raise SystemExit(
                 f"\ninterrupted; go on with: python -m ssd_lite train --resume {run}"
             ) from None
+        except torch.OutOfMemoryError:
+            raise ValueError(
+                f"--batch-size {recipe.batch_size}: too many for the GPU's memory; end what else "
+                f"uses it, train with fewer, or try --precision bf16{how_to_go_on(run)}"
+            ) from None
         except (ValueError, OSError) as error:
             raise ValueError(f"{error}{how_to_go_on(run)}") from None
 

@@ -1,6 +1,8 @@
 """Chapter 11. One device or several: where to train, and what processes share."""
 
 import os
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -32,6 +34,7 @@ def choose_device(name: torch.device | str | None = None) -> torch.device:
         "cpu": True,
     }
     if name is None:
+        available["cuda"] = available["cuda"] and _can_drive_gpu()
         name = next(kind for kind, is_here in available.items() if is_here)
     try:
         device = torch.device(name)
@@ -43,7 +46,27 @@ def choose_device(name: torch.device | str | None = None) -> torch.device:
         )
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda" and device.index >= (count := torch.cuda.device_count()):
+        raise ValueError(
+            f"device: {device} was asked for, but PyTorch finds {count} GPUs here, counted from "
+            "cuda:0; name one of them, or start no more processes than that"
+        )
     return device
+
+
+def _can_drive_gpu() -> bool:
+    """Whether this PyTorch has code for the GPU; if it is too old for that, a warning says so."""
+    kinds = [re.fullmatch(r"sm_(\d+)\w?", kind) for kind in torch.cuda.get_arch_list()]
+    major, minor = torch.cuda.get_device_capability()
+    oldest = min((int(kind[1]) for kind in kinds if kind), default=0)
+    if 10 * major + minor >= oldest:
+        return True
+    warnings.warn(
+        f"device: {torch.cuda.get_device_name()} is too old for this PyTorch (compute capability "
+        f"{major}.{minor}, needs {oldest / 10}), so it is not used; an older PyTorch may",
+        stacklevel=3,
+    )
+    return False
 
 
 def join_processes(device: torch.device) -> None:

@@ -502,3 +502,18 @@ def test_a_download_without_a_network_names_address_and_place(
     assert "https://" in message and address in message
     assert "cannot be downloaded (no network here); try again where there is a network" in message
     assert place in message.replace("\\", "/")
+
+
+def out_of_memory(*_, **__):
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_a_full_gpu_ends_in_one_line_with_the_remedy(capsys, monkeypatch, tmp_path):
+    without_a_gpu(tmp_path, monkeypatch)
+    monkeypatch.setattr(commands, "fit", out_of_memory)
+    message = refused(capsys, "train", "--batch-size", 48, "--out", tmp_path / "run")
+    assert "--batch-size 48: too many for the GPU's memory; end what else uses it" in message
+    assert "train with fewer, or try --precision bf16" in message
+    monkeypatch.setattr(commands, "load_model", out_of_memory)
+    message = refused(capsys, "evaluate", "--weights", "coco", "--data", "shapes")
+    assert "the GPU's memory is full; end what else uses it, or add --device cpu" in message

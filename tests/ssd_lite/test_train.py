@@ -293,14 +293,44 @@ def test_a_device_that_is_not_there_is_named(name, monkeypatch):
         choose_device(name)
 
 
+def gpus(monkeypatch, count, capability=(9, 0)):
+    """So many GPUs of one kind, for a PyTorch with code for 7.5 and up."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_75", "sm_90a", "compute_90"])
+
+
 @pytest.mark.parametrize(
     "cuda, mps, best", [(True, True, "cuda:2"), (False, True, "mps"), (False, False, "cpu")]
 )
 def test_the_best_device_there_is_and_each_processs_own_gpu(cuda, mps, best, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    gpus(monkeypatch, 3 if cuda else 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert choose_device() == torch.device(best)
+
+
+@pytest.mark.parametrize(("name", "local_rank"), [("cuda:2", 0), ("cuda", 2), (None, 2)])
+def test_a_gpu_that_is_not_among_those_there_is_named(name, local_rank, monkeypatch):
+    gpus(monkeypatch, 2)
+    monkeypatch.setenv("LOCAL_RANK", str(local_rank))
+    with pytest.raises(ValueError, match="device: cuda:2 was asked for, but PyTorch finds 2 GPUs"):
+        choose_device(name)
+
+
+def test_a_gpu_that_this_pytorch_cannot_drive_is_not_chosen(monkeypatch):
+    gpus(monkeypatch, 1, capability=(6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "GTX 1080")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.warns(UserWarning, match=r"GTX 1080 is too old .* 6\.1, needs 7\.5.*older PyTorch"):
+        assert choose_device() == torch.device("cpu")
+
+
+def test_a_device_that_is_named_wakes_no_other(monkeypatch):
+    gpus(monkeypatch, 1)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", pytest.fail)
+    assert choose_device("cpu") == torch.device("cpu")
 
 
 # The log. -----------------------------------------------------------------------------------------

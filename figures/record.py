@@ -16,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 from book.replay import Replay
@@ -24,6 +23,7 @@ from ssd_lite import detect, draw, load_model
 from ssd_lite.cli import make_parser
 from ssd_lite.commands import choose_recipe, choose_spec, train_command
 from ssd_lite.datasets import data_root, open_data
+from ssd_lite.distributed import choose_device
 
 RECORDS = Path(__file__).parent / "records"
 GPU_DATA = ("shapes", "bccd")
@@ -49,7 +49,8 @@ def picture(weights: Path, data: str, root: Path, columns: int = 3, rows: int = 
 def main(what: str = "shapes", *options: str) -> None:
     """Record one run; or what ``seeds`` and ``gpu`` stand for."""
     RECORDS.mkdir(exist_ok=True)
-    device = "gpu" if torch.cuda.is_available() else "cpu"
+    named = options[options.index("--device") + 1] if "--device" in options else None
+    device = "gpu" if choose_device(named).type == "cuda" else "cpu"
     root = Path(options[options.index("--root") + 1] if "--root" in options else data_root())
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"

@@ -18,6 +18,7 @@ from ssd_lite.distributed import (
     describe_device,
     from_main,
     join_processes,
+    main_first,
     rank,
 )
 from ssd_lite.evaluation import evaluate_model
@@ -87,7 +88,7 @@ def train_command(
     join_processes(device)
     recipe = _interrupted(args) if args.resume else choose_recipe(args)
     spec = choose_spec(args.model, args.data)
-    data = _open(args, spec.image_size)
+    data = main_first(lambda: _open(args, spec.image_size))
     if args.resume and data.survey:
         check_split(args.resume, data.survey)
     torch.manual_seed(recipe.seed)

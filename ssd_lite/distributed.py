@@ -105,6 +105,16 @@ def from_main(function: Callable[[], T]) -> T:
     return value
 
 
+def main_first(function: Callable[[], T]) -> T:
+    """A function's result in each process; process 0 is done before the others begin.
+
+    What it downloads is there for them.
+    """
+    done: list[T] = []
+    from_main(lambda: done.append(function()))
+    return done[0] if done else function()
+
+
 def positives_per_process(target_labels: Tensor) -> Tensor:
     """The loss's normalizer: positives of the whole batch, at least 1, per process.
 

@@ -220,6 +220,8 @@ def make_record(
         "config": {name: config[name] for name in ("data", "model", "recipe")},
         "seconds": round(seconds, 1),
         "images_per_second": speeds[len(speeds) // 2] if speeds else None,
+        "tf32": on_gpu and torch.backends.cudnn.allow_tf32,  # what "fp32" is in convolutions
+        # Of training and the looks in between.
         "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated(device) if on_gpu else None,
         "curve": [{"step": row["step"], "map50": row["map50"]} for row in log if "map50" in row],
         "test_images": evaluation.images,

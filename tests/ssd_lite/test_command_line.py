@@ -206,6 +206,7 @@ def check_record(folder):
     assert record["images_per_second"] in [row["images_per_second"] for row in log]
     assert record["seconds"] > 0
     assert "CPU" in record["device"]
+    assert (record["tf32"], record["peak_gpu_memory_bytes"]) == (False, None)
 
 
 def test_detect_writes_drawings_and_a_list(tmp_path, capsys):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
-from ssd_lite import distributed
+from ssd_lite import commands, distributed
 from ssd_lite.checkpoint import load_checkpoint
 from ssd_lite.cli import make_parser
 from ssd_lite.model import SSD
@@ -130,3 +130,31 @@ def test_one_process_alone_is_bound_to_the_gpu_that_was_asked_for_too(monkeypatc
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     distributed.join_processes(torch.device("cuda:1"))
     assert calls == [torch.device("cuda:1")]
+
+
+@pytest.mark.parametrize("main", [True, False])
+def test_process_0_is_done_before_the_others_begin(main, monkeypatch):
+    """Each calls once; where process 0 failed, the others fail without calling."""
+    calls, fate = [], [(None, None)]
+
+    def broadcast(value):
+        calls.append("broadcast")
+        return value if main else fate[0]
+
+    monkeypatch.setattr(distributed, "rank", lambda: 0 if main else 1)
+    monkeypatch.setattr(distributed, "broadcast_from_main", broadcast)
+    assert distributed.main_first(lambda: calls.append("call") or "data") == "data"
+    assert calls == (["call", "broadcast"] if main else ["broadcast", "call"])
+    if not main:
+        fate[0] = (None, ValueError("no network"))
+        with pytest.raises(ValueError, match="no network"):
+            distributed.main_first(pytest.fail)
+
+
+def test_training_opens_its_data_in_process_0_first(monkeypatch):
+    opened = []
+    monkeypatch.setattr(commands, "main_first", lambda function: opened.append(function) or 1 / 0)
+    arguments = make_parser().parse_args(["train", "--device", "cpu"])
+    with pytest.raises(ZeroDivisionError):
+        commands.train_command(arguments)
+    assert len(opened[0]().train) == 8000

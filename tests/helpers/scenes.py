@@ -101,17 +101,17 @@ def every_class(size):
     return plain((size, size)), annotation(*zip(Shapes.classes, boxes), size=(size, size))
 
 
-def start(*arguments, cwd, before=(), **options):
+def start(*arguments, cwd, before=(), gpus="", **options):
     """Start ``python -m ssd_lite ...`` in a folder of its own, on one thread.
 
-    ``before`` are words between python and -m.
+    ``before`` are words between python and -m, ``gpus`` the numbers of those that it may see.
     """
     command = [sys.executable, *before, "-m", "ssd_lite", *map(str, arguments)]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
+        "CUDA_VISIBLE_DEVICES": gpus,
     }
     return subprocess.Popen(
         command,

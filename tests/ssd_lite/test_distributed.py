@@ -21,7 +21,7 @@ def train(data):
     return ["train", "--data", data, "--steps", STEPS, "--batch-size", 4, "--augment", "paper"]
 
 
-def torchrun(*arguments, cwd):
+def torchrun(*arguments, cwd, device="cpu", **options):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -32,7 +32,7 @@ def torchrun(*arguments, cwd):
         "--master_addr=127.0.0.1",
         f"--master_port={port}",
     ]
-    return run(*arguments, "--device", "cpu", cwd=cwd, before=launcher)
+    return run(*arguments, "--device", device, cwd=cwd, before=launcher, **options)
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +158,16 @@ def test_training_opens_its_data_in_process_0_first(monkeypatch):
     with pytest.raises(ZeroDivisionError):
         commands.train_command(arguments)
     assert len(opened[0]().train) == 8000
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
+def test_two_processes_train_on_two_gpus(runs, tmp_path):
+    """Each on its own: NCCL refuses to be on one twice."""
+    data = folder_of_scenes(tmp_path / "scenes")
+    code, _, errors = torchrun(*train(data), cwd=tmp_path, device="cuda", gpus="0,1")
+    assert code == 0, errors
+    lengths = [
+        [row["gradient_norm"] for row in read_log(folder / "log.csv")]
+        for folder in (runs[0], tmp_path / "runs" / "scenes-lite")
+    ]
+    assert lengths[0][0] == pytest.approx(lengths[1][0], rel=0.05)  # TF32, and another crop

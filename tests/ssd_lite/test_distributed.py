@@ -2,16 +2,21 @@
 
 import re
 import socket
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.distributed.run import get_args_parser
 
 from ssd_lite import commands, distributed
+from ssd_lite import train as training
 from ssd_lite.checkpoint import load_checkpoint
 from ssd_lite.cli import make_parser
 from ssd_lite.model import SSD
+from ssd_lite.recipe import LITE_RECIPE
 from ssd_lite.runs import read_log
+from ssd_lite.shapes import Shapes
+from ssd_lite.spec import LITE
 from tests.helpers.scenes import folder_of_scenes, run
 
 STEPS = 4
@@ -130,6 +135,21 @@ def test_one_process_alone_is_bound_to_the_gpu_that_was_asked_for_too(monkeypatc
     monkeypatch.setattr(torch.cuda, "set_device", calls.append)
     distributed.join_processes(torch.device("cuda:1"))
     assert calls == [torch.device("cuda:1")]
+
+
+def test_processes_exchange_gradients_and_no_constants(tmp_path, monkeypatch):
+    """The buffers are the same everywhere; sending them in every step would be for nothing."""
+    asked = []
+
+    def distribute(network, **options):
+        asked.append(options)
+        return network
+
+    monkeypatch.setattr(training, "world_size", lambda: 2)
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", distribute)
+    recipe = replace(LITE_RECIPE, steps=1, batch_size=4)
+    training.fit(SSD(LITE, Shapes.classes), Shapes(8, 0), Shapes(1, 1), recipe, tmp_path, "cpu")
+    assert asked == [{"broadcast_buffers": False, "gradient_as_bucket_view": True}]
 
 
 @pytest.mark.parametrize("main", [True, False])

@@ -141,12 +141,12 @@ def train_step(
     """
     for group in optimizer.param_groups:
         group["lr"] = group["lr_scale"] * learning_rate(step, recipe)
-    optimizer.zero_grad(set_to_none=True)
     uniforms, device = uniforms_of_step(step, recipe), batch.images.device
     if on_gpu := device.type == "cuda":
         uniforms = uniforms.pin_memory()  # like the batch, so that the copy is asynchronous
     uniforms = uniforms.to(device, non_blocking=on_gpu)
     loss = loss_fn(network, model, batch, uniforms, recipe)
+    optimizer.zero_grad(set_to_none=True)
     loss.total.backward()
     grad_norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
     optimizer.step()

@@ -245,19 +245,6 @@ def test_memory_is_pinned_for_the_gpu_that_trains_not_for_one_that_is_there(
     assert pinned == [False, True]
 
 
-def test_old_gradients_are_gone_before_new_activations_come():
-    model, seen = lite(), []
-    optimizer = make_optimizer(model, SMALL)
-
-    def loss_fn(*args):
-        seen.append({p.grad is None for p in model.parameters()})
-        return training_loss(*args)
-
-    for step in range(2):
-        train_step(model, model, optimizer, batch(), step, SMALL, loss_fn)
-    assert seen == [{True}, {True}]
-
-
 def test_each_processs_uniforms_lie_in_a_row(monkeypatch):
     """Pinning would keep the gaps between them, and the copy would be made twice."""
     whole = uniforms_of_step(0, SMALL)

@@ -179,13 +179,18 @@ def test_suppression_keeps_what_the_cpus_keeps(device):
 
 
 @on_each_device
-@pytest.mark.parametrize("iou_threshold", [0.0, 0.45])
-def test_detections_are_the_cpus_also_after_many_looks(device, iou_threshold):
+@pytest.mark.parametrize("crowded", [False, True])
+def test_detections_are_the_cpus_also_after_many_looks(device, crowded):
+    """In a crowd the surest candidates are all in one place, so that it must look further."""
     generator = torch.Generator().manual_seed(0)
     defaults = make_default_boxes(LITE)
     logits = 3 * torch.randn(3, len(defaults), 6, generator=generator)
     offsets = torch.randn(3, len(defaults), 4, generator=generator)
-    args = (logits, offsets, defaults, LITE, 0.01, iou_threshold, 400, 50)
+    if crowded:
+        logits[:, :1500, 1:] += 4
+        place = torch.tensor([0.4, 0.4, 0.6, 0.6]) + 0.01 * torch.rand(1500, 4, generator=generator)
+        offsets[:, :1500] = encode(place, defaults[:1500])
+    args = (logits, offsets, defaults, LITE, 0.01, 0.45, 400, 50)
     ours, cpus = there(device, fast.postprocess, *args), postprocess(*args)
     alike = (iou(ours[0], cpus[0]) > 0.99) & (ours[2][:, :, None] == cpus[2][:, None])
     alike &= (ours[1][:, :, None] - cpus[1][:, None]).abs() < 1e-4

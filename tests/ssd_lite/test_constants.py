@@ -126,6 +126,7 @@ DEFAULTS = [  # argument, its default, the functions that have it
     ("precision", "fp32", "detection.detect evaluation.evaluate_model precision.autocast"),
     *[("workers", 0, "train.fit"), ("start", 0, "data.batches"), ("seed", 0, "shapes.Shapes")],
     *[("size", 96, "shapes.Shapes"), ("keep", False, "data.Resized")],
+    ("pinned", False, "train.loader"),
     *[("at_most", False, "data.Resized"), ("batch_size", 32, "evaluation.evaluate_model")],
     ("difficult", True, "voc.VOCFolder voc.pascal_voc"),  # ssd_pascal.py: train_on_diff_gt
     *[("year", "2007", "voc.pascal_voc"), ("download", False, "voc.pascal_voc")],

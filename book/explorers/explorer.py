@@ -14,17 +14,27 @@ from torch import Tensor
 from ssd_lite.spec import SSDSpec
 
 _HERE = Path(__file__).parent
-_SHARED = ("maths.js", "stage.js")
+_IMPORT = re.compile(r'^import [^;]*? from "\./([\w.]+)";\n', re.MULTILINE)
 
 
 def bundle(module: str) -> str:
-    """An explorer's ES module and the shared ones as a single module.
+    """An explorer's ES module and all that it imports as a single module.
 
     It runs from an address of its own, beside which there are no files.
     """
-    *shared, own = [(_HERE / name).read_text(encoding="utf-8") for name in (*_SHARED, module)]
-    shared = [re.sub(r"^export ", "", source, flags=re.MULTILINE) for source in shared]
-    return "\n".join([*shared, re.sub(r"^import [^;]*;\n", "", own, flags=re.MULTILINE)])
+    *shared, own = sources(module).values()
+    return "\n".join([*(re.sub(r"^export ", "", s, flags=re.MULTILINE) for s in shared), own])
+
+
+def sources(module: str, found: dict[str, str] | None = None) -> dict[str, str]:
+    """A module and those that it imports, each after those that it needs, without the imports."""
+    found = {} if found is None else found
+    source = (_HERE / module).read_text(encoding="utf-8")
+    for name in _IMPORT.findall(source):
+        if name not in found:
+            sources(name, found)
+    found[module] = _IMPORT.sub("", source)
+    return found
 
 
 def layout(spec: SSDSpec) -> dict:

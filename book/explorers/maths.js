@@ -129,10 +129,11 @@ export function encode(box, [cx, cy, w, h], variances = [0.1, 0.2]) {
   return [(x - cx) / w / place, (y - cy) / h / place, Math.log(wide / w) / size, Math.log(high / h) / size];
 }
 
-/** The box (xyxy) that offsets from a default box (cxcywh) stand for. */
-export function decode([dx, dy, dw, dh], [cx, cy, w, h], variances = [0.1, 0.2]) {
+/** The box (xyxy) that offsets from a default box (cxcywh) stand for. maxLogSize caps the log of the growth. */
+export function decode([dx, dy, dw, dh], [cx, cy, w, h], variances = [0.1, 0.2], maxLogSize = Infinity) {
   const [place, size] = variances;
-  return toCorners([cx + dx * place * w, cy + dy * place * h, w * Math.exp(dw * size), h * Math.exp(dh * size)]);
+  const growth = (d) => Math.exp(Math.min(d * size, maxLogSize));
+  return toCorners([cx + dx * place * w, cy + dy * place * h, w * growth(dw), h * growth(dh)]);
 }
 
 // ---- chapter 6

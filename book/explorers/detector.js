@@ -28,6 +28,14 @@ export const levelsOf = (spec) => [
 /** What the network answers to a preprocessed image: logits, A × (C + 1), and offsets, A × 4.
  * Also its maps, and in `steps` what every module gave, by the names that they have in PyTorch. */
 export function forward(model, image) {
+  const layers = layerByLayer(model, image);
+  let answer = layers.next();
+  while (!answer.done) answer = layers.next();
+  return answer.value;
+}
+
+/** The same with a pause after each layer, in which whoever computes may hear that it is in vain. */
+export function* layerByLayer(model, image) {
   const [steps, maps] = [{}, []];
   const weights = (name) => {
     const [weight, bias] = ["weight", "bias"].map((kind) => model.tensors[`${name}.${kind}`]);
@@ -35,20 +43,23 @@ export function forward(model, image) {
   };
   let x = image;
   for (const [level, convolutions] of levelsOf(model.spec)) {
-    convolutions.forEach(([, , stride, padding], i) => {
+    for (const [i, [, , stride, padding]] of convolutions.entries()) {
       const [conv, norm, last] = [0, 1, 2].map((k) => `${level}.${3 * i + k}`);
       steps[conv] = conv2d(x, weights(conv), stride, padding);
       steps[norm] = groupNorm(steps[conv], weights(norm));
       x = steps[last] = relu(steps[norm]);
-    });
+      yield last;
+    }
     maps.push(x);
   }
-  const answers = (head, values) =>
-    concatenate(maps.map((map, level) => {
+  for (const head of ["logits", "offsets"])
+    for (const [level, map] of maps.entries()) {
       const name = `${head}.${level}`;
       steps[name] = conv2d(map, weights(name), 1, 1);
-      return flattenHead(steps[name], values);
-    }));
+      yield name;
+    }
+  const answers = (head, values) =>
+    concatenate(maps.map((_, level) => flattenHead(steps[`${head}.${level}`], values)));
   const logits = answers("logits", model.classes.length + 1);
   return { logits, offsets: answers("offsets", 4), maps, steps };
 }
@@ -116,17 +127,17 @@ export function softmax({ shape: [boxes, classes], data }) {
   return scores;
 }
 
-/** What the paper's post-processing takes, and three things that only a page asks. */
+/** The paper's limits, as in the package, and two that only a page has. */
 export const LIMITS = {
   scoreThreshold: 0.01, iouThreshold: 0.45, perClass: 400, perImage: 200,
   sameClass: true, // whether only boxes of one class are rivals
-  takesPart: () => true, // which levels do
+  leftOut: [], // numbers of the maps that take no part
 };
 
 /** Every candidate, best first: { anchor, label, score, box }, boxes in fractions of the picture,
  * and `by`: the candidate that suppressed it, or -1. */
 export function candidates(model, { logits, offsets }, limits = {}) {
-  const { scoreThreshold, iouThreshold, perClass, sameClass, takesPart } = { ...LIMITS, ...limits };
+  const { scoreThreshold, iouThreshold, perClass, sameClass, leftOut } = { ...LIMITS, ...limits };
   const { spec, defaultBoxes, levels } = model;
   const [scores, classes] = [softmax(logits), model.classes.length + 1];
   const found = [];
@@ -134,7 +145,7 @@ export function candidates(model, { logits, offsets }, limits = {}) {
     const ofClass = [];
     for (let anchor = 0; anchor < levels.length; anchor++) {
       const score = scores.data[anchor * classes + label];
-      if (score > scoreThreshold && takesPart(levels[anchor]))
+      if (score > scoreThreshold && !leftOut.includes(levels[anchor]))
         ofClass.push({ anchor, label, score });
     }
     found.push(...ofClass.sort((a, b) => b.score - a.score).slice(0, perClass));

@@ -81,7 +81,7 @@ function still(node) {
   const copy = node.cloneNode(true);
   for (const part of [copy, ...copy.querySelectorAll("*")])
     for (const name of ["tabindex", "role", "aria-label", "aria-valuetext", "aria-valuenow"]) part.removeAttribute(name);
-  copy.querySelectorAll(".handle, .grip, .knob, button").forEach((part) => part.remove());
+  copy.querySelectorAll(".handle, .grip, .knob, .tools, button").forEach((part) => part.remove());
   return copy;
 }
 

@@ -34,7 +34,7 @@ export function forward(model, image) {
   return answer.value;
 }
 
-/** The same with a pause after each layer, in which whoever computes may hear that it is in vain. */
+/** The same with a pause after each layer, in which one may hear that the rest is in vain. */
 export function* layerByLayer(model, image) {
   const [steps, maps] = [{}, []];
   const weights = (name) => {

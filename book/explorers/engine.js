@@ -30,7 +30,7 @@ export function startEngine(source) {
     return new Promise((done) => {
       waiting.get(task)?.done({ stopped: true });
       waiting.set(task, { done, message: { task, ...given } });
-      if (busy && task !== "sift" && !spare) worker.postMessage({ task: "stop" });
+      if (busy && ["open", "look"].includes(task) && !spare) worker.postMessage({ task: "stop" });
       next();
     });
   }
@@ -39,6 +39,7 @@ export function startEngine(source) {
     open: (file) => ask("open", { file }),
     look: (picture, limits) => ask("look", { picture, limits }),
     sift: (limits) => ask("sift", { limits }),
+    follow: (limits, index) => ask("follow", { limits, index }),
     close() {
       worker.terminate();
       URL.revokeObjectURL(address);

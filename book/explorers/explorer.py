@@ -83,11 +83,12 @@ class Explorer(anywidget.AnyWidget):
         return f"{type(self).__name__}({knobs})"
 
 
-def data_uri(image: UInt8[Tensor, "3 H W"], side: int = 400) -> str:
+def data_uri(image: UInt8[Tensor, "3 H W"], side: int = 400, lossless: bool = False) -> str:
     """A picture as text that a page can hold, at most ``side`` pixels wide and high."""
     picture = Image.fromarray(image.permute(1, 2, 0).cpu().numpy())
     if max(picture.size) > side:
         picture.thumbnail((side, side))
     file = io.BytesIO()
-    picture.save(file, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    kind = "png" if lossless else "jpeg"
+    picture.save(file, kind, quality=88)
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()

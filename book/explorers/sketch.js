@@ -1,6 +1,6 @@
 // A sheet to draw on: shapes, a brush and an eraser, by mouse, finger and keyboard. What is drawn
-// is a list of marks, { d, color, width }: a path in the stage's units, filled or, with a width, drawn
-// along. So the sheet (SVG) and what the network sees (pixels) are made of the same.
+// is a list of marks, { d, color, width }: a path in the stage's units, filled or, with a width,
+// drawn along. So the sheet (SVG) and what the network sees (pixels) are made of the same.
 import { canvas, html, layer, pointerOn, svg, SIDE } from "./stage.js";
 
 const PAPER = "#c3ccd4"; // as in the drawn scenes no white
@@ -54,7 +54,7 @@ export function sheet(ui, { tool, changed }) {
   node.setAttribute("tabindex", 0);
   node.setAttribute("role", "application");
   const [ground, marksOn] = [layer(node), layer(node)];
-  const over = layer(node, { class: "sketch-found" });
+  const [found, way] = ["sketch-found", "sketch-way"].map((name) => layer(node, { class: name }));
   const cursor = layer(node, { class: "sketch-cursor" });
   let [picture, marks, high] = [null, [], SIDE];
 
@@ -95,7 +95,8 @@ export function sheet(ui, { tool, changed }) {
   byKeyboard(node, begin, cursor, { high: () => high, isShape: () => tool().name in OUTLINES });
   return {
     put,
-    found: over,
+    found,
+    way,
     high: () => high,
     isEmpty: () => marks.length === 0,
     undo() {

@@ -1,3 +1,4 @@
+import { follower } from "./follow.js";
 import { OUTLINES, readPicture, shapePath, sheet } from "./sketch.js";
 import { button, choice, frame, html, outline, slider, svg, tag, tick, SIDE } from "./stage.js";
 import { filePicker, yourDetector, YOURS } from "./your_detector.js";
@@ -55,7 +56,8 @@ export default {
     button(ui, { label: "Clear", press: () => lay(shown), into: row });
     filePicker(row, { label: "Open a picture …", accept: "image/*", open: openPicture });
     ui.stage.append(html("p", { class: "try-promise" },
-      "Your pictures never leave your machine: the network runs here, in the browser."));
+      "Your pictures never leave your machine: the network runs here, in the browser. Press the " +
+      "name of a box, or choose an answer to follow, and you see how it came about."));
 
     // ---- knobs
     const examples = get("examples").map(({ name }, i) => [i, name]);
@@ -66,6 +68,7 @@ export default {
     const yours = begin.lastElementChild;
     yours.hidden = yours.disabled = true;
     detector.controls(start, ui.controls);
+    const way = follower(ui, { ask: detector.follow, marks: pad.way, high: pad.high });
     slider(ui, {
       label: "score above", min: 0.05, max: 0.95, step: 0.05, words: (v) => v.toFixed(2),
       get: () => get("score_threshold"), set: (score_threshold) => turn({ score_threshold }),
@@ -83,16 +86,25 @@ export default {
     });
 
     /** Draw what was found in a picture of this size, the best on top. */
-    function show({ found, width, height }, classes) {
+    function show(answer, running) {
+      const { found, candidates, width, height } = answer;
       const zoom = [SIDE / width, pad.high() / height];
       const palette = get("palette");
-      pad.found.draw([...found].reverse().map(({ box, score, label }) => {
+      pad.found.draw([...found].reverse().map(({ box, score, label, anchor }) => {
         const [own, letters] = palette[(label - 1) % palette.length];
         const edges = box.map((v, k) => v * zoom[k % 2]);
-        const words = `${classes[label - 1]} ${score.toFixed(2)}`;
+        const words = `${running.classes[label - 1]} ${score.toFixed(2)}`;
         const style = `--own: ${own}; --letters: ${letters}`;
-        return svg("g", { style }, ...outline(edges, { class: "owned" }), tag(words, ...edges));
+        const isThis = (one) => one.anchor === anchor && one.label === label;
+        const name = tag(words, edges[0], edges[1], {
+          onpointerdown: (event) => {
+            event.stopPropagation(); // nothing is drawn there
+            turn({ follow: candidates.findIndex(isThis) + 1 });
+          },
+        });
+        return svg("g", { style }, ...outline(edges, { class: "owned" }), name);
       }));
+      way.update(answer, running);
     }
 
     const stop = receive(el, { picture: openPicture, checkpoint: (file) => detector.open(file) });

@@ -2,10 +2,13 @@
 // the order in which they come; each message that names one is answered by one.
 import { LARGEST_FILE, readCheckpoint, Refusal, tooLarge } from "./checkpoint.js";
 import { candidates, detections, layerByLayer, preprocess } from "./detector.js";
+import { explain } from "./explain.js";
 
 let model = null;
 let looked = null; // the last picture that was computed to the end, and what the network answered
 let stopped = false; // whether the task at hand is out of date
+
+const MANY = 30; // so many candidates a page may follow
 
 const TASKS = {
   /** Another model, from a checkpoint. */
@@ -38,7 +41,13 @@ const TASKS = {
   sift({ limits }) {
     const all = candidates(model, looked.answers, limits);
     const found = detections(all, looked.picture, limits.perImage);
-    return { ...looked.picture, found };
+    return { ...looked.picture, found, candidates: all.slice(0, MANY) };
+  },
+
+  /** The way to one of these candidates. */
+  follow({ limits, index }) {
+    const all = candidates(model, looked.answers, limits);
+    return index < all.length ? { way: explain(model, looked.answers, all, index) } : {};
   },
 };
 

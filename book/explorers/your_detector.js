@@ -4,7 +4,7 @@ import { button, choice, html } from "./stage.js";
 
 export const YOURS = -1; // the number of the reader's own among the detectors and the examples
 
-/** `pixels()` is the picture to look at; show(answer, classes) draws what was found in it. */
+/** `pixels()` is the picture to look at; show(answer, { spec, classes }) draws what was found. */
 export function yourDetector(model, ui, { pixels, show }) {
   const { get, turn } = ui;
   const files = get("detectors").map(({ name }) => () => fetchWeights(model, name));
@@ -53,7 +53,7 @@ export function yourDetector(model, ui, { pixels, show }) {
     if (given.refused) return tell((trouble = given.refused));
     time = given.milliseconds ?? time;
     answer = given;
-    show(answer, running.classes);
+    show(answer, running);
     tell(summary(answer.found, running.classes), trouble);
     const { name, image_size: n } = running.spec;
     about.textContent = `${name}, ${n} × ${n} pixels, finds ${running.classes.join(", ")}. ` +
@@ -119,7 +119,8 @@ export function yourDetector(model, ui, { pixels, show }) {
     maps.replaceChildren(html("legend", {}, "maps that take part"), ...ticks);
   }
 
-  return { controls, look, open, close: () => engine?.close() };
+  const follow = (index) => engine.follow(asked, index);
+  return { controls, look, open, follow, close: () => engine?.close() };
 }
 
 const MISSING =
@@ -130,7 +131,7 @@ function summary(found, classes) {
   const named = classes.map((name, i) => [name, found.filter(({ label }) => label === i + 1)]);
   const words = named.filter(([, boxes]) => boxes.length).map(([name, boxes]) => {
     const times = boxes.length > 1 ? `${boxes.length} × ` : "";
-    return `${times}${name} (${boxes[0].score.toFixed(2)})`;
+    return `${times}${name} (${boxes.length > 1 ? "up to " : ""}${boxes[0].score.toFixed(2)})`;
   });
   if (!words.length) return "Nothing is found that scores enough.";
   return `Found: ${words.join(", ")}.`;

@@ -245,6 +245,33 @@ def test_a_checkpoint_of_one_s_own_is_opened_and_a_bad_one_refused(open_page, tm
     assert "star" in wait_for(page, "star")
 
 
+def test_one_answer_is_followed_down_to_nine_multiplications(open_page):
+    page = open_page()
+    start(page)
+    page.get_by_label("begin with").select_option(label="a drawn scene")
+    wait_for(page, "Found")
+    page.locator(".explorer-live .sketch-found .tag").first.click()  # the box's name
+    story = page.locator(".explorer-live .follow")
+    story.wait_for()
+    assert "follow=1" in page.locator(".explorer-state").inner_text()
+    cells = [
+        float(text.replace("\N{MINUS SIGN}", "-"))
+        for text in story.locator(".follow-nine td").all_inner_texts()
+    ]
+    x, w, products = torch.tensor(cells[:27]).view(3, 9)
+    assert (x * w - products).abs().max() < 0.01 * (1 + x.abs().max() + w.abs().max())
+
+    nine = story.locator(".follow-nine").inner_text()
+    story.get_by_role("slider").press("Home")
+    assert story.locator(".follow-nine").inner_text() != nine
+    assert page.locator(".explorer-live .follow-cell").count() == 1
+    page.get_by_role("combobox", name="follow").select_option(index=2)
+    story.get_by_text("struck out").wait_for()
+    page.get_by_role("combobox", name="follow").select_option(index=0)
+    story.wait_for(state="hidden")
+    assert page.locator(".explorer-live .follow-cell").count() == 0
+
+
 SEND = """([kind, base64, name, type]) => {
   const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt());
   const carried = new DataTransfer();
@@ -297,6 +324,8 @@ def test_nobody_is_kept_out(open_page, width, theme, do_without):
     start(page)
     page.get_by_label("begin with").select_option(label="a drawn scene")
     wait_for(page, "Found")
+    page.get_by_role("combobox", name="follow").select_option(index=1)
+    page.locator(".explorer-live .follow").wait_for()
     page.add_script_tag(path=AXE)
     found = page.evaluate("axe.run('main', { preload: false }).then((r) => r.violations)")
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []

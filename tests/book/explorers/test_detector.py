@@ -8,16 +8,20 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 
+from book.explorers.explorer import sources
 from book.explorers.weights import eight_bits, small_checkpoint, weights_script
 from ssd_lite.checkpoint import load_model, save_checkpoint
 from ssd_lite.detection import detect
 from ssd_lite.model import SSD, resize
+from ssd_lite.postprocessing import decode_boxes
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, LITE_300, SSD300_VOC
 from ssd_lite.voc import bccd
 from tests.helpers.javascript import call
 from tests.helpers.page_detector import (
+    IN_NODE,
     SOURCE,
     answers_in_javascript,
     disagreements,
@@ -209,3 +213,53 @@ def test_a_class_may_be_called_infinity(tmp_path):
     path = random_model(tmp_path, LITE, ["Infinity", 'a "NaN" \\'])
     [model] = call(SOURCE, [("modelIn", [str(path)])])
     assert model["classes"] == ["Infinity", 'a "NaN" \\']
+
+
+# ---- follow one answer
+
+WAYS_IN_NODE = """
+export function ways(weights, picture, width, height, count) {
+  const model = modelIn(weights);
+  const given = { width, height, data: new Uint8ClampedArray(bytesOf(picture)) };
+  const answers = forward(model, preprocess(model, given));
+  const all = candidates(model, answers, { scoreThreshold: 0.1 });
+  return all.slice(0, count).map(({ anchor }, i) => {
+    const { patch, weights, logits, scores, offsets, ...way } = explain(model, answers, all, i);
+    const numbers = Object.entries({ patch, weights, logits, scores, offsets });
+    const lists = Object.fromEntries(numbers.map(([name, x]) => [name, Array.from(x)]));
+    return { anchor, ...way, ...lists };
+  });
+}
+"""
+
+
+def test_the_way_to_an_answer_is_the_way_that_pytorch_goes(tmp_path):
+    image, model = Shapes(500, seed=1)[3].image, load_model(SHAPES)
+    maps = steps_in_torch(model, image)
+    rgba = torch.cat([image, torch.full_like(image[:1], 255)]).permute(1, 2, 0).contiguous()
+    (tmp_path / "picture").write_bytes(rgba.numpy().tobytes())
+    source = "".join(sources("worker.js").values()).partition("const MANY")[0]
+    source = source.replace("export ", "") + IN_NODE + WAYS_IN_NODE
+    [ways] = call(source, [("ways", [str(SHAPES), str(tmp_path / "picture"), 96, 96, 12])])
+    assert len(ways) > 4
+    boxes = decode_boxes(maps["offsets"], model.default_boxes, model.spec)
+    last = ["base.stride4.8", "base.stride8.5", "base.stride16.5"]
+    last += [f"extras.{i}.5" for i in range(3)]
+    for i, way in enumerate(ways):
+        level, row, column, anchor = (way[k] for k in ("level", "row", "column", "anchor"))
+        padded = F.pad(maps[last[level]], (1, 1, 1, 1))
+        patch = padded[:, row : row + 3, column : column + 3].flatten()
+        same = torch.testing.assert_close
+        same(torch.tensor(way["patch"]), patch, atol=1e-4, rtol=1e-4)
+        dot = torch.tensor(way["patch"]) @ torch.tensor(way["weights"]) + way["bias"]
+        logits = maps["logits"][anchor]
+        same(dot, logits[way["label"]], atol=1e-3, rtol=1e-4)
+        assert sum(way["sums"]) + way["bias"] == pytest.approx(dot.item(), abs=1e-3)
+        same(torch.tensor(way["logits"]), logits, atol=1e-4, rtol=1e-4)
+        same(torch.tensor(way["scores"]), logits.softmax(dim=0), atol=1e-4, rtol=1e-4)
+        same(torch.tensor(way["offsets"]), maps["offsets"][anchor], atol=1e-4, rtol=1e-4)
+        same(torch.tensor(way["defaultBox"]), model.default_boxes[anchor])
+        same(torch.tensor(way["box"]), boxes[anchor], atol=1e-4, rtol=1e-4)
+        assert all(ways[j]["by"] == i for j in way["struckOut"] if j < len(ways))
+        assert way["by"] < 0 or i in ways[way["by"]]["struckOut"]
+    assert {way["by"] < 0 for way in ways} == {True, False}

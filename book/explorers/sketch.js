@@ -3,7 +3,7 @@
 // drawn along. So the sheet (SVG) and what the network sees (pixels) are made of the same.
 import { canvas, html, layer, pointerOn, svg, SIDE } from "./stage.js";
 
-const PAPER = "#c3ccd4"; // as in the drawn scenes no white
+const PAPER = "#a3aeb8"; // no white, as in the drawn scenes, so that white can be drawn on it
 const TURN = 2 * Math.PI;
 const ring = (count, radii) =>
   Array.from({ length: count }, (_, i) => {

@@ -3,9 +3,10 @@ import { OUTLINES, readPicture, shapePath, sheet } from "./sketch.js";
 import { button, choice, frame, html, outline, slider, svg, tag, tick, SIDE } from "./stage.js";
 import { filePicker, yourDetector, YOURS } from "./your_detector.js";
 
+// As in the drawn scenes, red, green and blue together are 240 or more away from the paper's.
 const COLORS = {
   white: "#ffffff", black: "#1b1f23", red: "#c8372d", orange: "#e69f00", green: "#2b8a4b",
-  blue: "#1f5fae", purple: "#7a3e9d",
+  blue: "#1a56a5", purple: "#632889",
 };
 const TOOLS = [...Object.keys(OUTLINES), "brush", "eraser"];
 const ICONS = {

@@ -54,7 +54,7 @@ export function yourDetector(model, ui, { pixels, show }) {
     time = given.milliseconds ?? time;
     answer = given;
     show(answer, running);
-    tell(summary(answer.found, running.classes), trouble);
+    tell(summary(answer.found, running.classes, asked.scoreThreshold), trouble);
     const { name, image_size: n } = running.spec;
     about.textContent = `${name}, ${n} × ${n} pixels, finds ${running.classes.join(", ")}. ` +
       `The last look took ${Math.round(time)} ms.`;
@@ -127,13 +127,14 @@ const MISSING =
   "The file with the weights is not beside this page. You can still open a checkpoint of your own.";
 
 /** What was found, in words: how often each class, with the best score. */
-function summary(found, classes) {
+function summary(found, classes, threshold) {
   const named = classes.map((name, i) => [name, found.filter(({ label }) => label === i + 1)]);
   const words = named.filter(([, boxes]) => boxes.length).map(([name, boxes]) => {
     const times = boxes.length > 1 ? `${boxes.length} × ` : "";
     return `${times}${name} (${boxes.length > 1 ? "up to " : ""}${boxes[0].score.toFixed(2)})`;
   });
-  if (!words.length) return "Nothing is found that scores enough.";
+  if (!words.length)
+    return `Nothing scores above ${threshold.toFixed(2)}. Lower that, and see what comes close.`;
   return `Found: ${words.join(", ")}.`;
 }
 

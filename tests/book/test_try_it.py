@@ -2,6 +2,7 @@
 
 import base64
 import re
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +15,6 @@ from PIL import Image
 
 from book.explorers.explorer import bundle
 from book.explorers.try_it import TryIt
-from book.explorers.weights import weights_script
 from ssd_lite.checkpoint import load_model, save_checkpoint
 from ssd_lite.data import read_image
 from ssd_lite.detection import Detections, detect
@@ -25,6 +25,9 @@ from tests.helpers.examples import bare_page
 from tests.helpers.page_detector import disagreements, largest_difference
 
 ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "book" / "site" / "_ext"))
+from detectors import FOLDER, write_detectors  # noqa: E402
+
 RECORDS = ROOT / "figures" / "records"
 SHAPES, CELLS = RECORDS / "shapes_lite_cpu.safetensors", RECORDS / "bccd_lite_cpu.safetensors"
 AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
@@ -44,10 +47,7 @@ def site(tmp_path_factory):
         {"shapes": ("drawn shapes", SHAPES)},
         {"an empty sheet": None, "a drawn scene": SCENES[0].image},
     )
-    detectors = folder / explorer.folder
-    detectors.mkdir(parents=True)
-    script = weights_script("shapes", explorer.weights["shapes"])
-    (detectors / "shapes.js").write_text(script, encoding="ascii")
+    write_detectors(RECORDS, folder)  # as the book's build does
     (folder / "index.html").write_text(bare_page(explorer), encoding="utf-8")
     (folder / "favicon.ico").write_bytes(b"")  # which a browser asks a server for
     return folder
@@ -110,6 +110,13 @@ def use_tool(page, name):
 
 def found_boxes(page):
     return page.locator(".explorer-live .sketch-found .tag").all_text_contents()
+
+
+def test_the_weights_lie_where_pages_look_for_them_and_are_light(site):
+    explorer = TryIt({"shapes": ("drawn shapes", SHAPES)}, {"an empty sheet": None})
+    assert explorer.folder == FOLDER
+    sizes = {path.stem: path.stat().st_size for path in (site / FOLDER).iterdir()}
+    assert set(sizes) == {"shapes", "cells"} and max(sizes.values()) < 2e6
 
 
 @pytest.mark.parametrize("start_at", ["file", "http"])

@@ -242,7 +242,7 @@ def test_the_way_to_an_answer_is_the_way_that_pytorch_goes(tmp_path):
     source = source.replace("export ", "") + IN_NODE + WAYS_IN_NODE
     [ways] = call(source, [("ways", [str(SHAPES), str(tmp_path / "picture"), 96, 96, 12])])
     assert len(ways) > 4
-    boxes = decode_boxes(maps["offsets"], model.default_boxes, model.spec)
+    boxes = decode_boxes(maps["offsets"][None], model.default_boxes, model.spec)[0]
     last = ["base.stride4.8", "base.stride8.5", "base.stride16.5"]
     last += [f"extras.{i}.5" for i in range(3)]
     for i, way in enumerate(ways):

@@ -22,24 +22,25 @@ export function startEngine(source) {
     if (busy || task === undefined) return;
     busy = waiting.get(task);
     waiting.delete(task);
-    worker.postMessage(busy.message);
+    worker.postMessage({ task, ...busy.given() });
   }
 
-  /** What the worker answers; { stopped } if a newer task of the kind has taken its place. */
+  /** What the worker answers; { stopped } if a newer task of the kind has taken its place. What is
+   * given to it is a function, called when the task's turn comes: a picture is then the newest. */
   function ask(task, given) {
     return new Promise((done) => {
       waiting.get(task)?.done({ stopped: true });
-      waiting.set(task, { done, message: { task, ...given } });
+      waiting.set(task, { done, given });
       if (busy && ["open", "look"].includes(task) && !spare) worker.postMessage({ task: "stop" });
       next();
     });
   }
 
   return {
-    open: (file) => ask("open", { file }),
-    look: (picture, limits) => ask("look", { picture, limits }),
-    sift: (limits) => ask("sift", { limits }),
-    follow: (limits, index) => ask("follow", { limits, index }),
+    open: (file) => ask("open", () => ({ file })),
+    look: (pixels, limits) => ask("look", () => ({ picture: pixels(), limits })),
+    sift: (limits) => ask("sift", () => ({ limits })),
+    follow: (limits, index) => ask("follow", () => ({ limits, index })),
     close() {
       worker.terminate();
       URL.revokeObjectURL(address);

@@ -39,6 +39,7 @@ const TASKS = {
 
   /** The same answers, within other limits. */
   sift({ limits }) {
+    if (!looked) return { stopped: true }; // they were another model's
     const all = candidates(model, looked.answers, limits);
     const found = detections(all, looked.picture, limits.perImage);
     return { ...looked.picture, found, candidates: all.slice(0, MANY) };
@@ -46,6 +47,7 @@ const TASKS = {
 
   /** The way to one of these candidates. */
   follow({ limits, index }) {
+    if (!looked) return { stopped: true };
     const all = candidates(model, looked.answers, limits);
     return index < all.length ? { way: explain(model, looked.answers, all, index) } : {};
   },

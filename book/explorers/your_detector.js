@@ -9,24 +9,23 @@ export function yourDetector(model, ui, { pixels, show }) {
   const { get, turn } = ui;
   const files = get("detectors").map(({ name }) => () => fetchWeights(model, name));
   let [engine, running, wanted] = [null, null, null];
-  let [answer, asked, trouble, time] = [null, null, null, null];
+  let [answer, asked, time] = [null, null, null];
   let [begin, list, maps, about] = [null, null, null, null]; // on the page
 
   /** Let a detector run: one of the book's, or the reader's. */
   async function use(number) {
     engine ??= startEngine(get("engine"));
-    [wanted, answer, trouble, begin.disabled] = [number, null, null, true];
+    [wanted, begin.disabled] = [number, true];
     tell("The detector is being loaded.");
     const opened = await files[number]().then(engine.open, () => ({ refused: MISSING }));
     if (opened.stopped || wanted !== number) return;
     begin.disabled = false;
     if (opened.refused) {
-      trouble = opened.refused;
-      wanted = running?.number ?? null;
-      if (running) turn({ detector: running.number });
-      return tell(trouble);
+      wanted = running?.number ?? null; // which goes on
+      turn({ detector: wanted ?? 0 });
+      return tell(opened.refused);
     }
-    running = { number, ...opened };
+    [running, answer] = [{ number, ...opened }, null];
     [begin.hidden, list.hidden] = [true, false];
     listMaps();
     await look();
@@ -40,7 +39,7 @@ export function yourDetector(model, ui, { pixels, show }) {
   });
 
   /** Look at the sheet as it is now. */
-  const look = async () => running && present(await engine.look(pixels(), (asked = limits())));
+  const look = async () => running && present(await engine.look(pixels, (asked = limits())));
 
   /** The same answers within other limits, if there are answers, and the limits others. */
   async function sift() {
@@ -50,11 +49,11 @@ export function yourDetector(model, ui, { pixels, show }) {
 
   function present(given) {
     if (given.stopped) return;
-    if (given.refused) return tell((trouble = given.refused));
+    if (given.refused) return tell(given.refused);
     time = given.milliseconds ?? time;
     answer = given;
     show(answer, running);
-    tell(summary(answer.found, running.classes, asked.scoreThreshold), trouble);
+    tell(summary(answer.found, running.classes, asked.scoreThreshold));
     const { name, image_size: n } = running.spec;
     about.textContent = `${name}, ${n} × ${n} pixels, finds ${running.classes.join(", ")}. ` +
       `The last look took ${Math.round(time)} ms.`;

@@ -8,7 +8,8 @@ export function follower(ui, { ask, marks, high }) {
   const { get, turn } = ui;
   const select = html("select", { onchange: () => turn({ follow: Number(select.value) }) });
   const knob = html("label", { class: "knob", hidden: true }, html("span", {}, "follow"), select);
-  const story = html("div", { class: "follow", hidden: true });
+  const keys = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes them for itself
+  const story = html("div", { class: "follow", hidden: true, ...keys });
   ui.controls.append(knob);
   ui.stage.parentNode.after(story);
   let [answer, running, told, channel] = [null, null, null, null];

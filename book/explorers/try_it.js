@@ -28,12 +28,12 @@ export default {
     let shown = null; // number of the example that lies there
     async function lay(number) {
       shown = number;
-      pad.put((await pictures[number]) ?? null);
+      const picture = await pictures[number];
+      if (shown === number) pad.put(picture ?? null);
     }
     async function openPicture(file) {
       try {
-        pictures[YOURS] = readPicture(file);
-        await pictures[YOURS];
+        pictures[YOURS] = await readPicture(file);
         yours.hidden = yours.disabled = false;
         shown = null;
         turn({ example: YOURS });

@@ -89,7 +89,7 @@ export function yourDetector(model, ui, { pixels, show }) {
       set: (number) => turn({ detector: Number(number) }), into: list,
     });
     [select.lastElementChild.hidden, list.hidden] = [true, true];
-    maps = html("fieldset", { class: "try-maps" });
+    maps = html("fieldset", { class: "try-maps", "data-lm-suppress-shortcuts": "true" });
     about = html("p", { class: "try-about" });
     box.append(list);
     filePicker(box, { label: "Open your best.safetensors …", accept: ".safetensors", open });

@@ -407,6 +407,11 @@ def test_the_page_lives_while_it_computes_and_what_is_out_of_date_is_dropped(eng
     assert frames >= 5
 
 
+def test_a_huge_file_is_refused_before_it_is_read(engine):
+    answer = engine(SHAPES).evaluate("engine.open({ size: 512e6 })")  # there is nothing to read
+    assert answer["refused"].startswith("This file has 512 MB.")
+
+
 READ = """async ([base64, type]) => {
   const { image, width, height } = await readPicture(new Blob([bytesOf(base64)], { type }));
   const canvas = Object.assign(document.createElement("canvas"), { width, height });

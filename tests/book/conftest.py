@@ -34,8 +34,8 @@ QUIET = [
 
 def pytest_collection_modifyitems(items):
     """Put test_build.py first, for it takes the longest, and last what waits for its pages."""
-    last = {item.path for item in items if "served" in getattr(item, "fixturenames", ())}
-    items.sort(key=lambda item: (item.path in last, item.path.name != "test_build.py"))
+    waiting = {item.path for item in items if "build" in getattr(item, "fixturenames", ())}
+    items.sort(key=lambda item: (item.path.name != "test_build.py", item.path in waiting))
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +80,12 @@ def build(request, tmp_path_factory):
 def html(build):
     """The folder of pages."""
     return build[0]
+
+
+@pytest.fixture(scope="session")
+def axe(build):
+    """axe-core's file; it is there if the build could bring it from npm."""
+    return ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 
 
 class Silent(SimpleHTTPRequestHandler):

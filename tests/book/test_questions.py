@@ -12,7 +12,6 @@ from book.questions import ask, inline, recall
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "book" / "site" / "_static"
-AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 sys.path.insert(0, str(ROOT / "book" / "site" / "_ext"))
 
 import light_pages  # noqa: E402
@@ -429,7 +428,7 @@ def test_on_paper_the_questions_come_first_and_the_answers_at_the_end(page):
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 900), ("dark", 390)])
-def test_everybody_can_answer(visit, scheme, width):
+def test_everybody_can_answer(visit, axe, scheme, width):
     page = visit(viewport={"width": width, "height": 700}, color_scheme=scheme)
     say(page, "4")
     page.locator("ssd-recall summary").first.click()
@@ -440,8 +439,8 @@ def test_everybody_can_answer(visit, scheme, width):
     group = page.get_by_role("group", name="Whose is box 4?")
     assert group.get_by_role("button").count() == 4
     assert page.get_by_role("textbox", name="How wide is it?").count() == 1
-    if AXE.is_file():  # test_pages.py says when it is missing
-        page.add_script_tag(path=AXE)
+    if axe.is_file():  # test_pages.py says when it is missing
+        page.add_script_tag(path=axe)
         found = page.evaluate("axe.run('main', { preload: false }).then((r) => r.violations)")
         assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
 

@@ -30,7 +30,6 @@ from detectors import FOLDER, write_detectors  # noqa: E402
 
 RECORDS = ROOT / "figures" / "records"
 SHAPES, CELLS = RECORDS / "shapes_lite_cpu.safetensors", RECORDS / "bccd_lite_cpu.safetensors"
-AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 SCENES = Shapes(500, seed=1)
 
 
@@ -320,8 +319,8 @@ def test_a_file_that_is_no_picture_is_refused(open_page):
 
 @pytest.mark.parametrize("width", [1100, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_nobody_is_kept_out(open_page, width, theme, do_without):
-    if not AXE.is_file():
+def test_nobody_is_kept_out(open_page, width, theme, axe, do_without):
+    if not axe.is_file():
         do_without("axe-core is not in book/site/node_modules: npm ci --prefix book/site")
     page = open_page(width)
     colors = "--pst-color-background: #14181e; --pst-color-text-base: #ced6dd"
@@ -336,7 +335,7 @@ def test_nobody_is_kept_out(open_page, width, theme, do_without):
     wait_for(page, "Found")
     page.get_by_role("combobox", name="follow").select_option(index=1)
     page.locator(".explorer-live .follow").wait_for()
-    page.add_script_tag(path=AXE)
+    page.add_script_tag(path=axe)
     found = page.evaluate("axe.run('main', { preload: false }).then((r) => r.violations)")
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
 

@@ -20,8 +20,9 @@ from PIL import Image
 
 from book.replay import Replay
 from ssd_lite import detect, draw, load_model
+from ssd_lite.choices import choose_recipe, choose_spec
 from ssd_lite.cli import make_parser
-from ssd_lite.commands import choose_recipe, choose_spec, train_command
+from ssd_lite.commands import train_command
 from ssd_lite.datasets import data_root, open_data
 from ssd_lite.distributed import choose_device
 
@@ -73,7 +74,7 @@ def main(what: str = "shapes", *options: str) -> None:
 def train(data: str, run: Path, *options: str) -> Path:
     """Train by the package's own command; returns the run's folder."""
     args = make_parser().parse_args(["train", "--data", data, "--out", str(run), *options])
-    spec = choose_spec(args.model, data)
+    spec = choose_spec(args.model, data, args.size)
     test = open_data(data, args.root, spec.image_size, args.download).test
     watched = [test[i].image for i in range(min(6, len(test)))]
     train_command(args, on_step=Replay(run / "replay.json", watched, choose_recipe(args).steps))

@@ -1,6 +1,7 @@
 """Chapter 7, first half. Base networks: pictures to the first feature maps."""
 
 import torch
+import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -49,10 +50,12 @@ def conv_gn_relu(
 class Base(nn.Module):
     """A network that turns pictures into feature maps, fine to coarse.
 
-    ``channels`` says how many channels each map has.
+    ``channels`` says how many channels each map has, ``strides`` how many pixels lie between its
+    cells.
     """
 
     channels: tuple[int, ...]
+    strides: tuple[int, ...]
 
 
 class VGG16Base(Base):
@@ -63,6 +66,7 @@ class VGG16Base(Base):
     """
 
     channels = (512, 1024)
+    strides = (8, 16)
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +107,7 @@ class LiteBase(Base):
     """
 
     channels = (48, 64, 128)
+    strides = (4, 8, 16)
 
     def __init__(self) -> None:
         super().__init__()
@@ -122,7 +127,69 @@ class LiteBase(Base):
         return [stride4, stride8, self.stride16(stride8)]  # (B, 128, H/16, W/16)
 
 
-BASES = {
+class ClassifierBase(Base):
+    """A classifier of torchvision's, without the layers that name the class.
+
+    Maps: strides 8, 16 and 32. ``stages`` are its own layers, cut where the map halves: to stride
+    4, 8, 16 and 32.
+    """
+
+    strides = (8, 16, 32)
+
+    def __init__(self, stages: list[nn.Sequential]) -> None:
+        super().__init__()
+        self.stride4, self.stride8, self.stride16, self.stride32 = stages
+
+    def forward(self, images: Float[Tensor, "B 3 H W"]) -> list[Tensor]:
+        stride8 = self.stride8(self.stride4(images))  # (B, C, H/8, W/8)
+        stride16 = self.stride16(stride8)  # (B, C, H/16, W/16)
+        return [stride8, stride16, self.stride32(stride16)]  # (B, C, H/32, W/32)
+
+    def train(self, mode: bool = True) -> "ClassifierBase":
+        """Training mode, but for frozen norms: those keep the mean and variance that they know."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
+                module.eval()
+        return self
+
+
+class MobileNetV2Base(ClassifierBase):
+    """MobileNetV2 (Sandler et al., 2018): quick on a CPU and on a phone.
+
+    Its blocks hand on a few channels, without a ReLU, and begin by widening them. The maps are
+    taken after that, as in the paper's own detector: a head, which is linear, needs the ReLU.
+    """
+
+    channels = (192, 576, 1280)
+
+    def __init__(self) -> None:
+        layers = torchvision.models.mobilenet_v2().features
+        to_8, to_16 = layers[7].conv, layers[14].conv  # their second layers halve the map
+        super().__init__(
+            [
+                layers[:4],
+                nn.Sequential(*layers[4:7], to_8[0]),
+                nn.Sequential(*to_8[1:], *layers[8:14], to_16[0]),
+                nn.Sequential(*to_16[1:], *layers[15:]),
+            ]
+        )
+
+
+class ResNet18Base(ClassifierBase):
+    """ResNet-18 (He et al., 2016): the smallest of the family that most detectors build on."""
+
+    channels = (128, 256, 512)
+
+    def __init__(self) -> None:
+        net = torchvision.models.resnet18()
+        stride4 = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1)
+        super().__init__([stride4, net.layer2, net.layer3, net.layer4])
+
+
+BASES = {  # each with the kind of layer that is added to it
     "vgg16": (VGG16Base, conv_relu),
     "lite": (LiteBase, conv_gn_relu),
+    "mobilenet": (MobileNetV2Base, conv_gn_relu),
+    "resnet18": (ResNet18Base, conv_gn_relu),
 }

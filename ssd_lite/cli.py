@@ -17,18 +17,24 @@ from ssd_lite.picture_files import detect_command
 
 DATA_HELP = (
     "shapes: drawn scenes, nothing to download. bccd: 364 photographs of blood cells, 9 MB, "
-    "downloaded at need. voc: PASCAL VOC 2007 and 2012, about 3 GB, downloaded with --download. "
+    "downloaded at need. cards: 363 photographs of playing cards, 39 MB, downloaded "
+    "at need. voc: PASCAL VOC 2007 and 2012, about 3 GB, downloaded with --download. "
     "Else a folder of pictures with annotations in VOC's XML, COCO's JSON or YOLO's text; look at "
     "it with the command check"
 )
 MODEL_HELP = (
     "lite: small, minutes on two CPU cores. lite300: the same at 300 pixels, with a recipe for "
-    "minutes on a GPU. ssd300, ssd512: the paper's, with VGG16"
+    "minutes on a GPU. ssd300, ssd512: the paper's, with VGG16. mobilenet, resnet18: on a "
+    "classifier that knows ImageNet, for photographs"
 )
 PRECISION_HELP = "in which the network computes; bf16 pays where the processor has it"
 WEIGHTS_HELP = (
     "a run's folder, a .safetensors file, torchvision's SSD300 as a .pth file, or coco for "
     "torchvision's weights (136 MB, downloaded at need). By default the newest run below runs/"
+)
+START_HELP = (
+    "start from this detector, of other classes perhaps: all that fits is taken over, and the "
+    "command says what. " + WEIGHTS_HELP.partition(" By default")[0]
 )
 TRAIN_EPILOG = (
     "Results go to a folder below runs/: log.csv, best.safetensors, last.safetensors, "
@@ -117,7 +123,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 def _add_data(option: Callable, default: str | None, what: str) -> None:
     option("--data", default=default, help=what + DATA_HELP)
-    option("--root", type=Path, default=data_root(), help="folder for bccd and voc")
+    option("--root", type=Path, default=data_root(), help="folder for bccd, cards and voc")
     option("--download", **SWITCH, help="let voc be downloaded")
     classes = "only these classes of the data, as in a,b; by default all"
     option("--classes", type=_names, help=classes)
@@ -125,8 +131,16 @@ def _add_data(option: Callable, default: str | None, what: str) -> None:
 
 def _add_train(option: Callable) -> None:
     _add_data(option, "shapes", "")
-    models = ("lite", "lite300", "ssd300", "ssd512")
+    models = ("lite", "lite300", "ssd300", "ssd512", "mobilenet", "resnet18")
     option("--model", choices=models, default="lite", help=MODEL_HELP)
+    size = "side of the pictures that mobilenet or resnet18 sees, 224 to 512; by default 320"
+    option("--size", type=int, help=size)
+    pretrained = (
+        "start the base from torchvision's classifier, as trained on ImageNet; by default so for "
+        "mobilenet (14 MB, downloaded) and resnet18 (45 MB), but not for ssd300 and ssd512 (528 MB)"
+    )
+    option("--pretrained", action=_NotedSwitch, help=pretrained)
+    option("--weights", help=START_HELP)
     # Not --run: torchrun takes that for an abbreviation of its own, wherever it stands.
     option("--out", type=Path, help="folder for the results; by default a new one below runs/")
     resume = (
@@ -141,8 +155,9 @@ def _add_train(option: Callable) -> None:
     option("--seed", type=int, help="another seed, other weights, order and augmentation")
     augment = "how training pictures are varied: paper, none, or parts, as in distort+mirror"
     option("--augment", help=augment)
-    pretrained = "VGG16 as trained on ImageNet (528 MB, downloaded)"
-    option("--pretrained", **SWITCH, help=pretrained)
+    freeze = "so many of the base's stages, from the first, keep their weights"
+    option("--freeze", type=int, metavar="N", help=freeze)
+    option("--base-rate", type=float, help="the base's learning rate, as a share of the others'")
     option(
         "--precision",
         choices=PRECISIONS,

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from ssd_lite.check import short_form
-from ssd_lite.checkpoint import load_checkpoint, load_model, write_atomically
+from ssd_lite.checkpoint import load_model, write_atomically
+from ssd_lite.choices import choose_spec, new_recipe, resumed_recipe
 from ssd_lite.datasets import Data, open_data
 from ssd_lite.distributed import (
     choose_device,
@@ -24,7 +25,6 @@ from ssd_lite.distributed import (
 from ssd_lite.evaluation import evaluate_model
 from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
-from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe, learning_rate
 from ssd_lite.run_folder import (
     Config,
     check_split,
@@ -36,44 +36,10 @@ from ssd_lite.run_folder import (
     write_config,
     write_split,
 )
-from ssd_lite.runs import MAY_CHANGE, make_record, newest_run
-from ssd_lite.spec import LITE, LITE_192, LITE_300, SSD300_VOC, SSD512_VOC, SSDSpec
-from ssd_lite.torchvision_weights import load_vgg16_features
+from ssd_lite.runs import make_record, newest_run
+from ssd_lite.torchvision_weights import load_imagenet_weights
 from ssd_lite.train import fit
-
-# What may be said when a run goes on: the rest is read from it.
-BESIDE_RESUME = {"--resume", "--steps", "--device", "--workers", "--download"}
-
-
-def choose_spec(model: str, data: str) -> SSDSpec:
-    """The spec that a model's name means for a data set.
-
-    The lite model sees drawn scenes at 96 pixels and photographs at 192; lite300 is the same
-    network at 300.
-    """
-    lite = LITE if data == "shapes" else LITE_192
-    return {"lite": lite, "lite300": LITE_300, "ssd300": SSD300_VOC, "ssd512": SSD512_VOC}[model]
-
-
-def choose_recipe(args: argparse.Namespace) -> Recipe:
-    """The model's recipe, changed by what the command line says."""
-    if args.model == "lite300":
-        recipe = GPU_RECIPE if args.data == "shapes" else replace(GPU_RECIPE, augment="paper")
-    elif args.model == "lite":
-        recipe = LITE_RECIPE if args.data == "shapes" else REAL_RECIPE
-    else:
-        recipe = PAPER
-    names = ("steps", "batch_size", "learning_rate", "seed", "precision", "compile", "augment")
-    overrides = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    recipe = replace(recipe, **overrides)
-    if args.steps:  # as many evaluations and checkpoints as before
-        interval = max(1, recipe.steps // 5)
-        return replace(
-            recipe,
-            evaluate_every=min(interval, recipe.evaluate_every),
-            save_every=min(interval, recipe.save_every),
-        )
-    return recipe
+from ssd_lite.transfer import take_over
 
 
 def train_command(
@@ -86,23 +52,26 @@ def train_command(
     # 1. What to train, on what, where.
     device = choose_device(args.device)
     join_processes(device)
-    recipe = _interrupted(args) if args.resume else choose_recipe(args)
-    spec = choose_spec(args.model, args.data)
+    recipe = resumed_recipe(args) if args.resume else new_recipe(args)
+    source = main_first(lambda: load_model(args.weights)) if args.weights else None
+    spec = source.spec if source else choose_spec(args.model, args.data, args.size)
     data = main_first(lambda: _open(args, spec.image_size))
     if args.resume and data.survey:
         check_split(args.resume, data.survey)
     torch.manual_seed(recipe.seed)
     model = SSD(spec, data.classes)
-    if args.pretrained:
-        load_vgg16_features(model)
+    if source:
+        taken = take_over(model, source)
+    elif args.pretrained:
+        main_first(lambda: load_imagenet_weights(model))
 
     # 2. Its folder, in which no other training may write. Process 0 takes it for all.
     is_main = rank() == 0
     with ExitStack() as held:
         run = from_main(lambda: _take_folder(args, held))
         if is_main:
-            config = Config(args.data, args.model, args.root, args.classes, recipe)
-            write_config(run, config)
+            about = (args.data, args.model, args.root, args.classes, recipe)
+            write_config(run, Config(*about, args.size, args.pretrained, args.weights))
             if data.survey:
                 write_split(run, data.survey)
                 print(short_form(data.survey))
@@ -112,6 +81,8 @@ def train_command(
                 f"{describe_device(device)}. Results go to {run}/",
                 flush=True,
             )
+            if source:
+                print(f"from {args.weights}: {taken}", flush=True)
 
         # 3. Train.
         if device.type == "cuda":
@@ -157,51 +128,6 @@ def _take_folder(args: argparse.Namespace, held: ExitStack) -> Path:
     run = new_run(f"{Path(args.data).resolve().name or 'data'}-{args.model}")
     held.enter_context(hold_run(run))
     return run
-
-
-def _interrupted(args: argparse.Namespace) -> Recipe:
-    """An interrupted run's recipe; its data and model are put into ``args``."""
-    # 1. Nothing that the run has decided may be said again.
-    others = sorted(args.given - BESIDE_RESUME)
-    if others:
-        raise ValueError(
-            f"{', '.join(others)}: cannot be changed beside --resume, which takes "
-            f"{'it' if len(others) == 1 else 'them'} from the run; leave "
-            f"{'it' if len(others) == 1 else 'them'} out, or train anew without --resume"
-        )
-    run = args.resume
-    config = read_config(run)
-    if config is None:
-        raise ValueError(
-            f"--resume {run}: no config.json in it; name a run's folder, runs/shapes-lite for "
-            "example"
-        )
-    args.data, args.model, args.root, args.classes, recipe = config
-    if args.steps in (None, recipe.steps):
-        return recipe
-
-    # 2. Another number of steps: the schedule is stretched, and looked at as often as a new one's.
-    done = 0
-    if (run / "last.safetensors").exists():
-        done = load_checkpoint(run / "last.safetensors")[2].get("step", 0)
-    longer = replace(choose_recipe(args), steps=args.steps)
-    longer = replace(recipe, **{name: getattr(longer, name) for name in MAY_CHANGE})
-    if args.steps <= done:
-        raise ValueError(
-            f"--steps {args.steps}: {run} has been trained for {done} steps already; name more, "
-            "which counts from its beginning"
-        )
-    if rank() == 0:
-        rates = (
-            learning_rate(done, r)
-            for r in (longer, replace(recipe, steps=max(recipe.steps, done + 1)))
-        )
-        print(
-            f"--steps {args.steps}: {done} of {recipe.steps} planned steps are done; from here on "
-            f"each has the learning rate that it has in a run of {args.steps}: "
-            "{:.2g} next, instead of {:.2g}".format(*rates)
-        )
-    return longer
 
 
 def evaluate_command(args: argparse.Namespace) -> None:

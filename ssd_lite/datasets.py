@@ -8,9 +8,12 @@ from typing import NamedTuple
 from torch.utils.data import ConcatDataset
 
 from ssd_lite.data import Samples
+from ssd_lite.downloads import BCCD, CARDS, download_data
 from ssd_lite.folders import Survey, open_folder
 from ssd_lite.shapes import Shapes
 from ssd_lite.voc import bccd, pascal_voc
+
+NAMES = ("shapes", "bccd", "cards", "voc")  # what is not a folder
 
 
 def data_root() -> Path:
@@ -32,10 +35,10 @@ def open_data(
 ) -> Data:
     """Both halves of a data set, by the name that the command line gives it.
 
-    ``classes`` chooses some of the classes of a folder or of bccd.
+    ``classes`` chooses some of the classes of a folder, of bccd or of cards.
     """
     if classes and name in ("shapes", "voc"):
-        raise ValueError(f"--classes: for folders and bccd, not for {name}")
+        raise ValueError(f"--classes: for folders, bccd and cards, not for {name}")
     if name == "shapes":
         return Data(Shapes(8000, seed=0, size=size), Shapes(500, seed=1, size=size), Shapes.classes)
     if name == "voc":
@@ -45,8 +48,11 @@ def open_data(
     if name == "bccd" and not classes:
         train, test = (bccd(root / "bccd", image_set) for image_set in ("trainval", "test"))
         return Data(train, test, train.classes)
-    folder = root / "bccd" if name == "bccd" else Path(name)
+    published = {"bccd": BCCD, "cards": CARDS}.get(name)
+    folder = root / name if published else Path(name)
+    if published and not folder.exists():
+        download_data(published, folder)
     if not folder.exists():
-        raise ValueError(f"--data {name}: neither shapes, bccd or voc, nor a folder")
+        raise ValueError(f"--data {name}: neither shapes, bccd, cards or voc, nor a folder")
     survey = open_folder(folder, classes)
     return Data(survey.train, survey.test, survey.train.classes, survey)

@@ -1,4 +1,4 @@
-"""Chapter 9. BCCD from where it is published, accepted only if it is unchanged."""
+"""Chapter 9. Data sets from where they are published, accepted only if they are unchanged."""
 
 import hashlib
 import io
@@ -6,23 +6,48 @@ import shutil
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from http.client import HTTPException
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.models import WeightsEnum
 
-BCCD_URL = "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip"
-BCCD_SHA256 = "e83ea26203ae41a514a6957d95b09a3d89fcf9068ba7433d600a573628e1329a"
+
+class Published(NamedTuple):
+    """A data set that somebody has published as a zip file."""
+
+    name: str
+    url: str
+    folder: str  # of the archive, in which the data are
+    patterns: tuple[str, ...]  # its files that count
+    sha256: str  # of their names and contents
 
 
-def download_bccd(root: Path, fetch: Callable[[str], bytes] | None = None) -> None:
-    """Download BCCD into ``root``, which appears only once its content is verified."""
+BCCD = Published(
+    "BCCD",
+    "https://github.com/Shenggan/BCCD_Dataset/archive/refs/heads/master.zip",
+    "BCCD",
+    ("Annotations/*.xml", "JPEGImages/*.jpg"),
+    "e83ea26203ae41a514a6957d95b09a3d89fcf9068ba7433d600a573628e1329a",
+)
+CARDS = Published(
+    "playing cards",
+    "https://github.com/EdjeElectronics/TensorFlow-Object-Detection-API-Tutorial-Train-Multiple-"
+    "Objects-Windows-10/archive/refs/heads/master.zip",
+    "images",
+    ("t*/*.xml", "t*/*.[jJ][pP][gG]"),
+    "4e70272604b25c7910537c830d751cbbbc00b95a7a42c846c0a49aaf9570882b",
+)
+
+
+def download_data(data: Published, root: Path, fetch: Callable[[str], bytes] | None = None) -> None:
+    """Download a data set into ``root``, which appears only once its content is verified."""
     try:
         archive = zipfile.ZipFile(
-            io.BytesIO(fetch(BCCD_URL) if fetch else urllib.request.urlopen(BCCD_URL).read())
+            io.BytesIO(fetch(data.url) if fetch else urllib.request.urlopen(data.url).read())
         )
         contents = {
             entry.filename: archive.read(entry)
@@ -30,21 +55,21 @@ def download_bccd(root: Path, fetch: Callable[[str], bytes] | None = None) -> No
             if not entry.is_dir()
         }
     except (OSError, HTTPException, zipfile.BadZipFile, zlib.error) as error:
-        place = f"unpack what lies in its folder BCCD into {root}"
-        raise ValueError(by_hand(BCCD_URL, place, error)) from None
+        place = f"unpack what lies in its folder {data.folder} into {root}"
+        raise ValueError(by_hand(data.url, place, error)) from None
     partial = root.with_name(root.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     for name, content in contents.items():
         parts = Path(name).parts
-        if "BCCD" in parts and ".." not in parts:
-            target = partial.joinpath(*parts[parts.index("BCCD") + 1 :])
+        if data.folder in parts and ".." not in parts:
+            target = partial.joinpath(*parts[parts.index(data.folder) + 1 :])
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(content)
-    found = content_sha256(partial)
-    if found != BCCD_SHA256:
+    found = content_sha256(partial, data.patterns)
+    if found != data.sha256:
         raise ValueError(
-            f"{partial}: content is not BCCD's as published (sha256 {found}, expected "
-            f"{BCCD_SHA256})"
+            f"{partial}: content is not that of {data.name} as published (sha256 {found}, expected "
+            f"{data.sha256})"
         )
     partial.rename(root)
 
@@ -89,9 +114,9 @@ def download_voc(root: Path, image_set: str, year: str) -> None:
         raise ValueError(by_hand(about["url"], place, error)) from None
 
 
-def content_sha256(root: Path) -> str:
-    """One fingerprint of all pictures and annotations below a folder, names included."""
+def content_sha256(root: Path, patterns: Iterable[str]) -> str:
+    """One fingerprint of a folder's files that the patterns mean, names included."""
     digest = hashlib.sha256()
-    for path in sorted([*root.glob("Annotations/*.xml"), *root.glob("JPEGImages/*.jpg")]):
+    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
         digest.update(path.name.encode() + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -10,6 +10,7 @@ from torch import nn
 
 from ssd_lite.augment import PARTS, longest_side, parse_augment
 from ssd_lite.data import Resized, Samples
+from ssd_lite.model import SSD
 from ssd_lite.spec import SSDSpec
 
 
@@ -27,6 +28,9 @@ class Recipe:
     milestones: tuple[float, ...] = (2 / 3, 5 / 6)  # in fractions of the steps
     warmup: int = 0  # steps in which the learning rate climbs from 0
     clip_norm: float = math.inf  # largest length of the gradient
+    freeze: int = 0  # so many of the base's stages, from the first, keep their weights
+    freeze_norms: bool = False  # the base's batch norms keep all that they know
+    base_rate: float = 1  # learning rate of the base, as a share of that of the other layers
     augment: str = "paper"  # or "none", or some of its parts, joined: "distort+mirror"
     threshold: float = 0.5  # matching
     negative_ratio: float = 3  # mining
@@ -47,7 +51,7 @@ class Recipe:
                 raise ValueError(
                     f"{name}: expected one of {', '.join(values)}, got {getattr(self, name)!r}"
                 )
-        positive = ("steps", "batch_size", "learning_rate", "clip_norm")
+        positive = ("steps", "batch_size", "learning_rate", "clip_norm", "base_rate")
         for name in (*positive, "evaluate_every", "save_every"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: expected more than 0, got {getattr(self, name)}")
@@ -56,8 +60,9 @@ class Recipe:
                 f"augment: expected paper, none, or some of {', '.join(PARTS)} joined by +, got "
                 f"{self.augment!r}"
             )
-        if self.seed < 0:
-            raise ValueError(f"seed: expected 0 or more, got {self.seed}")
+        for name in ("seed", "freeze"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
 
 
 # VOC07+12. Paper: section 3.1, and the authors' code.
@@ -81,6 +86,12 @@ REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them man
     augment="paper",
     evaluate_every=200,
     save_every=100,
+)
+TRANSFER_RECIPE = replace(  # from weights that know other pictures
+    REAL_RECIPE,
+    learning_rate=1e-3,
+    freeze=1,
+    freeze_norms=True,
 )
 GPU_RECIPE = replace(  # minutes on one GPU; not in bf16: norms would cast to fp32 and back
     LITE_RECIPE,
@@ -122,18 +133,41 @@ def evaluates(step: int, recipe: Recipe) -> bool:
     return step == recipe.steps or step % recipe.evaluate_every == 0
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """SGD or AdamW.
+def freeze(base: nn.Module, recipe: Recipe) -> None:
+    """Take from a base's first stages, and from its batch norms, what the recipe will not train.
+
+    What has no gradient is not changed; a norm without one uses the mean and variance that it has.
+
+    Raises:
+        ValueError: the base has fewer stages.
+    """
+    stages = list(base.children())
+    if recipe.freeze > len(stages):
+        raise ValueError(f"freeze: the base has {len(stages)} stages, not {recipe.freeze}")
+    norms = [m for m in base.modules() if isinstance(m, nn.BatchNorm2d) and recipe.freeze_norms]
+    for module in (*stages[: recipe.freeze], *norms):
+        module.requires_grad_(False)
+
+
+def make_optimizer(model: SSD, recipe: Recipe) -> torch.optim.Optimizer:
+    """SGD or AdamW, for all that the recipe trains; the rest of the base is frozen.
 
     Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do.
     """
-    weights = [p for p in model.parameters() if p.dim() > 1]
-    others = [p for p in model.parameters() if p.dim() <= 1]
-    groups = [
-        {"params": weights, "weight_decay": recipe.weight_decay, "lr_scale": 1},
-        {"params": others, "weight_decay": 0, "lr_scale": 2 if recipe.optimizer == "sgd" else 1},
-    ]
-    rate = recipe.learning_rate
+    if recipe.freeze or recipe.freeze_norms:
+        freeze(model.base, recipe)
+    rate, bias_scale = recipe.learning_rate, 2 if recipe.optimizer == "sgd" else 1
+    groups: list[dict[str, Any]] = []
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    parts = {"": recipe.base_rate} if recipe.base_rate == 1 else {"base.": recipe.base_rate, "": 1}
+    for prefix, scale in parts.items():
+        here = [p for name, p in named if name.startswith(prefix)]
+        named = [(name, p) for name, p in named if not name.startswith(prefix)]
+        weights, others = [p for p in here if p.dim() > 1], [p for p in here if p.dim() <= 1]
+        groups += [
+            {"params": weights, "weight_decay": recipe.weight_decay, "lr_scale": scale},
+            {"params": others, "weight_decay": 0, "lr_scale": scale * bias_scale},
+        ]
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=rate, momentum=recipe.momentum, fused=True)
     return torch.optim.AdamW(groups, lr=rate, fused=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ssd_lite.checkpoint import write_atomically
+from ssd_lite.datasets import NAMES
 from ssd_lite.folders import Pictures, Survey
 from ssd_lite.layout import few
 from ssd_lite.recipe import Recipe, recipe_from
@@ -27,6 +28,9 @@ class Config(NamedTuple):
     root: Path
     classes: tuple[str, ...] | None
     recipe: Recipe
+    size: int | None = None  # of the pictures, where the model leaves it open
+    pretrained: bool = False
+    weights: str | None = None  # of the detector that it starts from
 
 
 def new_run(name: str) -> Path:
@@ -95,7 +99,7 @@ def write_config(run: Path, config: Config) -> None:
     Folders are written from the root and as seen from the run, to be found after a move.
     """
     folders = {"data": Path(config.data), "root": config.root}
-    is_name = config.data in ("shapes", "bccd", "voc") or not folders["data"].exists()
+    is_name = config.data in NAMES or not folders["data"].exists()
     about = config._asdict() | {"root": str(config.root), "recipe": vars(config.recipe)}
     about["from_run"] = {}
     for name, folder in folders.items():
@@ -127,6 +131,9 @@ def read_config(run: Path) -> Config | None:
             Path(root),
             tuple(classes) if classes else None,
             recipe_from(about["recipe"]),
+            about.get("size"),
+            about.get("pretrained", False),
+            about.get("weights"),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not what a run writes there ({error}); train anew") from None

@@ -1,10 +1,11 @@
-"""Chapter 7. Weights from torchvision: its SSD300 as ours and back, and VGG16's."""
+"""Chapter 7. Weights from torchvision: its SSD300 as ours and back, and its classifiers'."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torchvision
 from torch import Tensor
 
 from ssd_lite.downloads import download_weights
@@ -95,29 +96,38 @@ def to_torchvision(model: SSD) -> dict[str, Tensor]:
     return {_convert_key(name, backwards=True): x for name, x in model.state_dict().items()}
 
 
-def load_vgg16_features(model: SSD, state_dict: Mapping[str, Tensor] | None = None) -> None:
-    """Start the base from VGG16's convolutions as trained on ImageNet.
+IMAGENET: dict[str, tuple[str, str]] = {  # base: torchvision's weights, and what we leave random
+    "vgg16": ("VGG16_Weights.IMAGENET1K_FEATURES", r"norm|fc7\.(8|10)\."),  # fc6 and fc7 differ
+    "mobilenet": ("MobileNet_V2_Weights.IMAGENET1K_V1", ""),
+    "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", ""),
+}
 
-    The paper's starting point; downloaded if needed. fc6 and fc7 keep their random weights:
-    torchvision's file has none of the right shape.
+
+def load_imagenet_weights(model: SSD, state_dict: Mapping[str, Tensor] | None = None) -> None:
+    """Start the base from a classifier's weights, as trained on ImageNet.
+
+    The paper's starting point; downloaded if needed. VGG16's fc6 and fc7 keep their random
+    weights: torchvision's file has none of the right shape.
+
+    Args:
+        model: an SSD on ``vgg16``, ``mobilenet`` or ``resnet18``; changed in place.
+        state_dict: torchvision's, of the same classifier; by default its ImageNet weights.
     """
-    if model.spec.base != "vgg16":
+    base = model.spec.base
+    if base not in IMAGENET:
         raise ValueError(
-            f"model: {model.spec.name} has no VGG16 base to load weights into; train it from "
-            "random ones"
+            f"model: {model.spec.name}'s base, {base}, was never trained on ImageNet; train it "
+            f"from random weights, or take one of {', '.join(IMAGENET)}"
         )
+    weights, random = IMAGENET[base]
     if state_dict is None:
-        from torchvision.models import VGG16_Weights
-
-        state_dict = download_weights(VGG16_Weights.IMAGENET1K_FEATURES)
-    ours = {
-        name: x
-        for name, x in model.base.state_dict().items()
-        if not re.match(r"norm|fc7\.(8|10)\.", name)
-    }
-    theirs = [x for name, x in state_dict.items() if name.startswith("features.")]
+        state_dict = download_weights(torchvision.models.get_weight(weights))
+    # Both name the same layers in the same order.
+    names = [n for n in model.base.state_dict() if not (random and re.match(random, n))]
+    ours = {name: model.base.state_dict()[name] for name in names}
+    theirs = [x for name, x in state_dict.items() if not name.startswith(("classifier.", "fc."))]
     if [x.shape for x in theirs] != [x.shape for x in ours.values()]:
         raise ValueError(
-            "state_dict: not torchvision's vgg16; its features do not have VGG16's shapes"
+            f"state_dict: not torchvision's {base}; its features do not have {base}'s shapes"
         )
-    model.base.load_state_dict({**model.base.state_dict(), **dict(zip(ours, theirs))})
+    model.base.load_state_dict(dict(zip(ours, theirs)), strict=False)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ssd_lite.annotations import Annotation, examine, read_annotation
-from ssd_lite.downloads import download_bccd, download_voc
+from ssd_lite.downloads import BCCD, download_data, download_voc
 from ssd_lite.folders import Pictures, report
 from ssd_lite.layout import Files, read_names
 
@@ -128,5 +128,5 @@ def bccd(root: str | Path, image_set: str, download: bool = True) -> VOCFolder:
     if not (root / "ImageSets").is_dir():
         if not download:
             raise ValueError(f"{root}: no BCCD here; allow the download, or put the data set there")
-        download_bccd(root)
+        download_data(BCCD, root)
     return VOCFolder(root, image_set, BCCD_CLASSES)

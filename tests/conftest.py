@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-BCCD = ROOT / os.environ.get("SSD_LITE_DATA", "data") / "bccd"
+DATA = ROOT / os.environ.get("SSD_LITE_DATA", "data")
+BCCD = DATA / "bccd"
 
 
 def pytest_addoption(parser):

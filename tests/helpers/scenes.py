@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from ssd_lite import datasets
 from ssd_lite.cli import main
 from ssd_lite.shapes import Shapes
 
@@ -22,6 +23,13 @@ def without_a_gpu(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+
+
+def few_scenes(monkeypatch):
+    """Make the command line's drawn scenes few: 32 to train on and 2 held out."""
+    few = lambda count, seed, size: Shapes(count // 250, seed, size)  # noqa: E731
+    few.classes = Shapes.classes
+    monkeypatch.setattr(datasets, "Shapes", few)
 
 
 def command(*arguments):

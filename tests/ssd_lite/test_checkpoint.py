@@ -29,7 +29,7 @@ from ssd_lite.checkpoint import (
 )
 from ssd_lite.model import SSD
 from ssd_lite.spec import LITE, SSD300_TORCHVISION, SSD300_VOC, SSD512_COCO
-from ssd_lite.torchvision_weights import load_vgg16_features
+from ssd_lite.torchvision_weights import load_imagenet_weights
 from tests.helpers.scenes import ROOT
 
 CLASSES = ("disc", "square")
@@ -313,7 +313,7 @@ def test_vgg16s_convolutions_arrive_in_order_and_nothing_else_changes():
     model = SSD(SSD300_VOC, CLASSES)
     others = r"base\.(norm|fc7\.(8|10))\.|extras|logits|offsets"
     before = {name: x.clone() for name, x in model.state_dict().items() if re.match(others, name)}
-    load_vgg16_features(model, {**vgg16_features(), "classifier.0.weight": torch.zeros(1)})
+    load_imagenet_weights(model, {**vgg16_features(), "classifier.0.weight": torch.zeros(1)})
     after = model.state_dict()
     assert all(torch.equal(after[name], x) for name, x in before.items())
     filled = [x for name, x in after.items() if not re.match(others, name)]
@@ -330,12 +330,14 @@ def test_torchvisions_own_vgg16_has_the_names_and_shapes_of_these():
 
 
 def test_features_of_another_network_or_for_another_base_are_refused():
-    with pytest.raises(ValueError, match="LITE has no VGG16 base to load weights into"):
-        load_vgg16_features(lite(), vgg16_features())
+    with pytest.raises(ValueError, match="LITE's base, lite, was never trained on ImageNet"):
+        load_imagenet_weights(lite(), vgg16_features())
     with pytest.raises(
-        ValueError, match="not torchvision's vgg16; its features do not have VGG16's shapes"
+        ValueError, match="not torchvision's vgg16; its features do not have vgg16's shapes"
     ):
-        load_vgg16_features(on_meta(SSD300_VOC), {"features.0.weight": torch.zeros(64, 3, 11, 11)})
+        load_imagenet_weights(
+            on_meta(SSD300_VOC), {"features.0.weight": torch.zeros(64, 3, 11, 11)}
+        )
 
 
 def test_without_a_state_dict_vgg16s_features_are_torchvisions_download(monkeypatch):
@@ -346,7 +348,7 @@ def test_without_a_state_dict_vgg16s_features_are_torchvisions_download(monkeypa
         lambda self, **k: asked.append((self, k)) or {},
     )
     with pytest.raises(ValueError, match="not torchvision's vgg16"):
-        load_vgg16_features(on_meta(SSD300_VOC))
+        load_imagenet_weights(on_meta(SSD300_VOC))
     assert asked == [(torchvision.models.VGG16_Weights.IMAGENET1K_FEATURES, {"check_hash": True})]
 
 

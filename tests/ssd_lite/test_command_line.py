@@ -13,8 +13,8 @@ from PIL import Image
 
 from ssd_lite import checkpoint, commands, datasets, detect, draw, load_model, read_image
 from ssd_lite.checkpoint import save_checkpoint
+from ssd_lite.choices import choose_recipe, choose_spec
 from ssd_lite.cli import main, make_parser
-from ssd_lite.commands import choose_recipe, choose_spec
 from ssd_lite.model import SSD
 from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
 from ssd_lite.runs import read_log
@@ -332,14 +332,14 @@ def test_a_run_killed_between_its_last_checkpoint_and_its_record_can_still_be_fi
 def test_an_error_in_a_real_shell_is_one_line_and_exit_code_2(tmp_path):
     code, output, errors = run("train", "--data", "nowhere", cwd=tmp_path)
     assert (code, output) == (2, "")
-    assert errors == "error: --data nowhere: neither shapes, bccd or voc, nor a folder\n"
+    assert errors == "error: --data nowhere: neither shapes, bccd, cards or voc, nor a folder\n"
     assert not list(tmp_path.iterdir())
 
 
 ERRORS = {
     "unknown data": (
         ["train", "--data", "nowhere"],
-        "--data nowhere: neither shapes, bccd or voc, nor a folder",
+        "--data nowhere: neither shapes, bccd, cards or voc, nor a folder",
     ),
     "empty folder": (["train", "--data", "."], "no pictures in it; expected pictures"),
     "no VOC": (["train", "--data", "voc"], "no PASCAL VOC 2007 trainval here"),
@@ -362,7 +362,10 @@ ERRORS = {
         ["train", "--resume", "nowhere"],
         "--resume nowhere: no config.json in it; name a run's",
     ),
-    "no base to load": (["train", "--pretrained"], "LITE has no VGG16 base to load weights into"),
+    "no base to load": (
+        ["train", "--pretrained"],
+        "LITE's base, lite, was never trained on ImageNet",
+    ),
     "no run": (
         ["detect", "a.jpg"],
         "--weights: no run below runs/ yet; train one with: python -m ssd_lite train",

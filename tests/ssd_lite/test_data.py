@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from ssd_lite import data, downloads, shapes
+from ssd_lite import data, shapes
 from ssd_lite.data import Resized, Sample, batches, collate, read_image
-from ssd_lite.downloads import BCCD_SHA256, content_sha256, download_bccd
+from ssd_lite.downloads import BCCD, content_sha256, download_data
 from ssd_lite.shapes import Shapes
 from ssd_lite.voc import VOC_CLASSES, VOCFolder, bccd, pascal_voc
 from tests.helpers.scenes import annotation, plain, write_folder
@@ -562,7 +562,7 @@ def sides(xml):
 
 
 def test_bccd_is_what_was_published(bccd_folder):
-    assert content_sha256(bccd_folder) == BCCD_SHA256
+    assert content_sha256(bccd_folder, BCCD.patterns) == BCCD.sha256
 
 
 def zipped(folder, change=None):
@@ -580,9 +580,10 @@ def zipped(folder, change=None):
 
 def test_bccd_is_downloaded_and_verified(tmp_path, bccd_folder):
     asked = []
-    download_bccd(tmp_path / "deep" / "bccd", lambda url: asked.append(url) or zipped(bccd_folder))
-    assert asked == [downloads.BCCD_URL]
-    assert content_sha256(tmp_path / "deep" / "bccd") == BCCD_SHA256
+    root = tmp_path / "deep" / "bccd"
+    download_data(BCCD, root, lambda url: asked.append(url) or zipped(bccd_folder))
+    assert asked == [BCCD.url]
+    assert content_sha256(root, BCCD.patterns) == BCCD.sha256
     assert not (tmp_path / "deep" / "bccd" / "README.md").exists()
     with warnings.catch_warnings(action="ignore"):
         assert len(bccd(tmp_path / "deep" / "bccd", "test", download=False)) == 72
@@ -597,8 +598,8 @@ def test_a_download_with_other_content_is_refused_and_the_folder_does_not_appear
     tampered = zipped(
         bccd_folder, lambda name, content: content + b" " if name == part else content
     )
-    with pytest.raises(ValueError, match="content is not BCCD's as published"):
-        download_bccd(tmp_path / "bccd", lambda url: tampered)
+    with pytest.raises(ValueError, match="content is not that of BCCD as published"):
+        download_data(BCCD, tmp_path / "bccd", lambda url: tampered)
     assert not (tmp_path / "bccd").exists()
 
 
@@ -615,7 +616,7 @@ def test_a_damaged_download_is_an_error_that_says_what_to_do(tmp_path, damage):
     picture = jpeg(Image.effect_noise((200, 200), 50))
     archive = zipped(one_picture(tmp_path / "source", annotation(GOOD), picture))
     with pytest.raises(ValueError, match="cannot be downloaded .*try again where .*unpack"):
-        download_bccd(tmp_path / "bccd", lambda url: damage(archive))
+        download_data(BCCD, tmp_path / "bccd", lambda url: damage(archive))
     assert not (tmp_path / "bccd").exists()
 
 
@@ -626,7 +627,7 @@ def test_no_network_is_an_error_that_says_what_to_do(tmp_path):
     with pytest.raises(
         ValueError, match="cannot be downloaded .*unreachable.*try again where .*unpack"
     ):
-        download_bccd(tmp_path / "bccd", offline)
+        download_data(BCCD, tmp_path / "bccd", offline)
 
 
 def test_a_downloaded_archive_writes_nowhere_but_into_its_folder(tmp_path):
@@ -634,8 +635,8 @@ def test_a_downloaded_archive_writes_nowhere_but_into_its_folder(tmp_path):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("BCCD_Dataset-master/BCCD/../../../escaped", "")
         archive.writestr("BCCD_Dataset-master/BCCD/Annotations/a.xml", "")
-    with pytest.raises(ValueError, match="not BCCD's as published"):
-        download_bccd(tmp_path / "deep" / "bccd", lambda url: file.getvalue())
+    with pytest.raises(ValueError, match="not that of BCCD as published"):
+        download_data(BCCD, tmp_path / "deep" / "bccd", lambda url: file.getvalue())
     assert not [name for _, _, names in os.walk(tmp_path) for name in names if name == "escaped"]
 
 

@@ -15,12 +15,24 @@ PACKAGE, BOOK = Path(ssd_lite.__file__).parent, Path(book.__file__).parent
 # In the order in which they are taught. A module may import those before it, and no other.
 ORDER = [
     *("boxes", "spec", "default_boxes", "matching", "encoding", "loss", "mining", "bases", "model"),
+    "design",
     *("nms", "postprocessing", "photometric", "windows", "augment", "fast"),
     *("precision", "data", "inputs", "detection"),
     *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
     *("datasets", "metrics", "evaluation", "labels"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
-    *("train", "fonts", "drawing", "check", "commands", "picture_files", "cli", "__main__"),
+    *(
+        "train",
+        "transfer",
+        "fonts",
+        "drawing",
+        "check",
+        "choices",
+        "commands",
+        "picture_files",
+        "cli",
+        "__main__",
+    ),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

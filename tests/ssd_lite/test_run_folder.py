@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ssd_lite import commands, datasets, train
+from ssd_lite import commands, train
 from ssd_lite.checkpoint import load_checkpoint, save_checkpoint
 from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
@@ -23,6 +23,7 @@ from tests.helpers.scenes import (
     ROOT,
     annotation,
     command,
+    few_scenes,
     folder_of_scenes,
     plain,
     refused,
@@ -32,11 +33,9 @@ from tests.helpers.scenes import (
 
 
 @pytest.fixture(autouse=True)
-def few_scenes(tmp_path, monkeypatch):
+def here(tmp_path, monkeypatch):
     """A folder of its own, no GPU, and data sets of a few drawn scenes."""
-    few = lambda count, seed, size: Shapes(count // 250, seed, size)  # noqa: E731
-    few.classes = Shapes.classes
-    monkeypatch.setattr(datasets, "Shapes", few)
+    few_scenes(monkeypatch)
     without_a_gpu(tmp_path, monkeypatch)
 
 
@@ -48,10 +47,8 @@ def learn(*arguments):
 def a_run(tmp_path_factory):
     """A finished run of two steps."""
     folder = tmp_path_factory.mktemp("finished") / "mine"
-    few = lambda count, seed, size: Shapes(count // 250, seed, size)  # noqa: E731
-    few.classes = Shapes.classes
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(datasets, "Shapes", few)
+        few_scenes(patched)
         learn("--out", folder, "--device", "cpu")
     return folder
 

@@ -198,6 +198,8 @@ def fit(
     join_processes(device)
     is_main = rank() == 0  # one process writes, speaks and evaluates
     model.to(device).to(memory_format=torch.channels_last)
+    if device.type == "cpu":
+        fast.keep_memory()  # appendix F
     optimizer = make_optimizer(model, recipe)
     step, best = resume(run, model, optimizer, recipe)
     network: Any = torch.compile(model) if recipe.compile else model

@@ -20,7 +20,8 @@ ORDER = [
     *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
     *("datasets", "metrics", "evaluation", "labels"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
-    *("train", "fonts", "drawing", "check", "commands", "picture_files", "cli", "__main__"),
+    *("train", "fonts", "drawing", "check", "commands", "export", "picture_files"),
+    *("cli", "__main__"),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -40,8 +40,9 @@ TRAIN_EPILOG = (
 )
 DETECT_EPILOG = (
     "Writes each picture's drawing, and detections.json: label, score, box (left, top, right, "
-    "bottom; pixels); while it works, a line a picture in detections.jsonl. What cannot be read is "
-    "passed over and listed at the end; the exit code is then 1."
+    "bottom; pixels); while it works, a line a picture in detections.jsonl. A film becomes an MP4 "
+    "with its frame rate, without its sound, and a .jsonl with a line a frame: number, seconds, "
+    "detections. What cannot be read is passed over and listed at the end; the exit code is then 1."
 )
 EXPORT_EPILOG = (
     "The file takes pictures as floats (batch, 3, size, size), RGB, levels from 0 to 255: "
@@ -108,7 +109,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add_train(command("train", train_command, "train a detector", TRAIN_EPILOG))
     summary = "measure a detector's average precision on held-out pictures"
     _add_evaluate(command("evaluate", evaluate_command, summary))
-    _add_detect(command("detect", detect_command, "find objects in your pictures", DETECT_EPILOG))
+    _add_detect(
+        command("detect", detect_command, "find objects in pictures and films", DETECT_EPILOG)
+    )
     summary = "say what is in a folder of annotated pictures, and draw some with their boxes"
     _add_check(command("check", check_command, summary))
     summary = "write a detector as an ONNX file, for other languages and devices"
@@ -172,7 +175,10 @@ def _add_evaluate(option: Callable) -> None:
 
 
 def _add_detect(option: Callable) -> None:
-    images = "picture files, folders of them, or patterns, as in '*.jpg'"
+    images = (
+        "picture files, folders of them, or patterns, as in '*.jpg'; or films, which in a folder "
+        "are passed over (needs: pip install ssd_lite[video])"
+    )
     option("images", nargs="+", type=Path, metavar="IMAGE", help=images)
     option("--weights", help=WEIGHTS_HELP)
     option("--threshold", type=float, default=0.5, help="smallest score that is drawn and listed")

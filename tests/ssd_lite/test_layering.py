@@ -20,7 +20,7 @@ ORDER = [
     *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
     *("datasets", "metrics", "evaluation", "labels"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
-    *("train", "fonts", "drawing", "check", "commands", "export", "picture_files"),
+    *("train", "fonts", "drawing", "check", "commands", "export", "video", "picture_files"),
     *("cli", "__main__"),
 ]
 MODULES = {

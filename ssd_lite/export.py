@@ -199,10 +199,13 @@ def _to_onnx(module: PixelsToLogits, limits: dict[str, Any]) -> bytes:
             custom_translation_table=translations,
         )
     assert program is not None  # it would be, were it written to a file
-    about = {"classes": module.model.classes, "spec": asdict(module.model.spec), **limits}
+    spec = asdict(module.model.spec)
+    if spec["max_log_size"] == torch.inf:
+        del spec["max_log_size"]  # the default: JSON has no infinity
+    about = {"classes": module.model.classes, "spec": spec, **limits}
     graph = program.model_proto
     for name, value in {**about, "ssd_lite": ssd_lite.__version__}.items():
-        graph.metadata_props.add(key=name, value=json.dumps(value))
+        graph.metadata_props.add(key=name, value=json.dumps(value, allow_nan=False))
     return graph.SerializeToString()
 
 

@@ -46,7 +46,7 @@ def detect_in_film(
     with (
         _opened(path) as (stream, reading),
         _written(target, lines, stream) as (show, note),
-        tqdm(total=stream.frames or None, unit="frame", leave=False) as bar,
+        tqdm(total=stream.frames or None, unit="frame", leave=False, disable=None) as bar,
     ):
         while several := list(islice(reading, BATCH)):
             began = time.perf_counter()

@@ -130,7 +130,9 @@ def test_a_file_says_what_it_is(with_detections):
     outputs = {output.name: output.shape for output in session.get_outputs()}
     assert list(outputs) == ["boxes", "scores", "labels"]
     assert outputs["boxes"] == ["batch", 200, 4]
-    about = {k: json.loads(x) for k, x in session.get_modelmeta().custom_metadata_map.items()}
+    words = session.get_modelmeta().custom_metadata_map
+    assert "Infinity" not in words["spec"] and "NaN" not in words["spec"]  # no JSON elsewhere
+    about = {key: json.loads(text) for key, text in words.items()}
     assert spec_from(about["spec"]) == model.spec
     assert tuple(about["classes"]) == model.classes
     assert about["ssd_lite"] == ssd_lite.__version__

@@ -122,8 +122,7 @@ def export_onnx(
         ValueError: a path that does not end in .onnx, a missing package, or a file that differs
             from PyTorch, which is then not written.
     """
-    path = _checked(Path(path))
-    runtime = _packages()
+    path, runtime = _checked(Path(path)), _packages()
     model = deepcopy(model).cpu().eval()
     limits = {
         "score_threshold": score_threshold,
@@ -199,9 +198,8 @@ def _to_onnx(module: PixelsToLogits, limits: dict[str, Any]) -> bytes:
             custom_translation_table=translations,
         )
     assert program is not None  # it would be, were it written to a file
-    spec = asdict(module.model.spec)
-    if spec["max_log_size"] == torch.inf:
-        del spec["max_log_size"]  # the default: JSON has no infinity
+    fields = asdict(module.model.spec).items()
+    spec = {name: value for name, value in fields if value != torch.inf}  # JSON has none
     about = {"classes": module.model.classes, "spec": spec, **limits}
     graph = program.model_proto
     for name, value in {**about, "ssd_lite": ssd_lite.__version__}.items():

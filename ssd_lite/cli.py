@@ -1,4 +1,4 @@
-"""The command line: ``python -m ssd_lite train | evaluate | detect | check``."""
+"""The command line: ``python -m ssd_lite train | evaluate | detect | check | export``."""
 
 import argparse
 import io
@@ -13,6 +13,7 @@ import torch
 from ssd_lite.check import check_command
 from ssd_lite.commands import evaluate_command, train_command
 from ssd_lite.datasets import data_root
+from ssd_lite.export import export_command
 from ssd_lite.picture_files import detect_command
 
 DATA_HELP = (
@@ -45,8 +46,15 @@ TRAIN_EPILOG = (
 )
 DETECT_EPILOG = (
     "Writes each picture's drawing, and detections.json: label, score, box (left, top, right, "
-    "bottom; pixels); while it works, a line a picture in detections.jsonl. What cannot be read is "
-    "passed over and listed at the end; the exit code is then 1."
+    "bottom; pixels); while it works, a line a picture in detections.jsonl. A film becomes an MP4 "
+    "with its frame rate, without its sound, and a .jsonl with a line a frame: number, seconds, "
+    "detections. What cannot be read is passed over and listed at the end; the exit code is then 1."
+)
+EXPORT_EPILOG = (
+    "The file takes pictures as floats (batch, 3, size, size), RGB, levels from 0 to 255: "
+    "normalization is inside, resizing is not. Its metadata hold classes, spec and thresholds as "
+    "JSON. It is compared with PyTorch in onnxruntime before it is written. Needs: "
+    "pip install ssd_lite[export]"
 )
 PRECISIONS = ("fp32", "bf16")
 SWITCH = {"nargs": 0, "const": True, "default": False}  # an option without a value
@@ -86,7 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
         description="The Single Shot MultiBox Detector: train it, measure it, use it.",
         epilog="Start with: python -m ssd_lite train. No download, minutes on a laptop.",
     )
-    words = "train | evaluate | detect | check"
+    words = "train | evaluate | detect | check | export"
     commands = parser.add_subparsers(required=True, metavar=words)
 
     def command(name: str, function: Callable, summary: str, epilog: str = "") -> Callable:
@@ -100,16 +108,20 @@ def make_parser() -> argparse.ArgumentParser:
                 about.setdefault("action", _Noted)
             added.add_argument(*names, **about)
 
-        if name != "check":
+        if name not in ("check", "export"):
             option("--device", help="cuda, mps or cpu; by default the best there is")
         return option
 
     _add_train(command("train", train_command, "train a detector", TRAIN_EPILOG))
     summary = "measure a detector's average precision on held-out pictures"
     _add_evaluate(command("evaluate", evaluate_command, summary))
-    _add_detect(command("detect", detect_command, "find objects in your pictures", DETECT_EPILOG))
+    _add_detect(
+        command("detect", detect_command, "find objects in pictures and films", DETECT_EPILOG)
+    )
     summary = "say what is in a folder of annotated pictures, and draw some with their boxes"
     _add_check(command("check", check_command, summary))
+    summary = "write a detector as an ONNX file, for other languages and devices"
+    _add_export(command("export", export_command, summary, EXPORT_EPILOG))
     return parser
 
 
@@ -178,7 +190,10 @@ def _add_evaluate(option: Callable) -> None:
 
 
 def _add_detect(option: Callable) -> None:
-    images = "picture files, folders of them, or patterns, as in '*.jpg'"
+    images = (
+        "picture files, folders of them, or patterns, as in '*.jpg'; or films, which in a folder "
+        "are passed over (needs: pip install ssd_lite[video])"
+    )
     option("images", nargs="+", type=Path, metavar="IMAGE", help=images)
     option("--weights", help=WEIGHTS_HELP)
     option("--threshold", type=float, default=0.5, help="smallest score that is drawn and listed")
@@ -192,6 +207,20 @@ def _add_check(option: Callable) -> None:
     option("--classes", type=_names, help="only these classes, as in a,b; by default all")
     out = "where to draw the contact sheet"
     option("--out", type=Path, default=Path("check.jpg"), help=out)
+
+
+def _add_export(option: Callable) -> None:
+    option("weights", nargs="?", metavar="RUN", help=WEIGHTS_HELP)
+    to = "the file to write, which replaces one of that name"
+    option("--to", type=Path, default=Path("model.onnx"), help=to)
+    inside = (
+        "put post-processing into the file: boxes (left, top, right, bottom, from 0 to 1), scores "
+        "and labels come out, 200 a picture, padded with label 0. Else logits, offsets and default "
+        "boxes do, to be decoded outside"
+    )
+    option("--detections", **SWITCH, help=inside)
+    threshold = "smallest score that a detection in the file may have"
+    option("--threshold", type=float, default=0.01, help=threshold)
 
 
 def print_anything(stream: object) -> None:

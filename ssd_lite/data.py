@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 from ssd_lite.boxes import check_boxes
 from ssd_lite.model import resize
 
+FILMS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 # What pillow raises for a file that is no whole picture.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -218,7 +219,7 @@ def unreadable_kinds() -> dict[str, str]:
     films = "a film, not a picture; save single frames of it as pictures"
     kinds = {
         **dict.fromkeys((".heic", ".heif", ".cr2", ".nef", ".dng"), photographs),
-        **dict.fromkeys((".mov", ".mp4", ".avi"), films),
+        **dict.fromkeys(FILMS, films),
     }
     return {ending: remedy for ending, remedy in kinds.items() if ending not in picture_kinds()}
 

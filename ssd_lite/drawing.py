@@ -1,4 +1,4 @@
-"""Detections drawn on a picture, with nothing but pillow and torchvision."""
+"""Detections drawn on a picture, with nothing but pillow and torchvision, or as plain data."""
 
 import math
 from collections.abc import Sequence
@@ -13,6 +13,17 @@ from ssd_lite.fonts import name_and_font
 
 # Colors that differ for every kind of eye, after Okabe and Ito; label 1 has the first.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A3E9D", "#8C6D31")
+
+
+def plain_detections(
+    detections: Detections, classes: Sequence[str], threshold: float = 0.5
+) -> list[dict]:
+    """Detections as plain data: label, score and box (xyxy, pixels), best first."""
+    return [
+        {"label": classes[label - 1], "score": round(score, 4), "box": [round(x, 2) for x in box]}
+        for box, score, label in zip(*(x.tolist() for x in detections))
+        if score >= threshold
+    ]
 
 
 def color(label: int) -> str:

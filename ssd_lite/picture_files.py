@@ -1,4 +1,4 @@
-"""What ``detect`` does on the command line: files, folders and patterns, one after the other."""
+"""What ``detect`` does on the command line: pictures, folders, films, one after the other."""
 
 import argparse
 import glob
@@ -9,27 +9,31 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from jaxtyping import UInt8
+from torch import Tensor
 from tqdm import tqdm
 
 from ssd_lite.checkpoint import load_model, write_atomically
-from ssd_lite.data import picture_kinds, read_image, unreadable_kinds
-from ssd_lite.detection import Detections, detect
+from ssd_lite.data import FILMS, picture_kinds, read_image, unreadable_kinds
+from ssd_lite.detection import detect
 from ssd_lite.distributed import choose_device
-from ssd_lite.drawing import draw
+from ssd_lite.drawing import draw, plain_detections
 from ssd_lite.layout import count
 from ssd_lite.runs import newest_run
+from ssd_lite.video import detect_in_film
 
 MANY = 20  # pictures, from which on a bar shows the progress
 
 
 def detect_command(args: argparse.Namespace) -> None:
-    """Detect objects in picture files: a drawing of each, and one JSON file for all.
+    """Detect objects in pictures and films: a drawing of each, and one JSON file for all.
 
-    A file that is not a picture is skipped, and named at the end.
+    A file that is neither is skipped, and named at the end.
     """
     # 1. The model and the pictures.
     model = load_model(args.weights or newest_run(), choose_device(args.device))
     paths = find_pictures(args.images, args.out)
+    films = _named_films(args.images, args.out)
     args.out.mkdir(parents=True, exist_ok=True)
     used = {path.resolve() for path in paths}  # a drawing never replaces a picture
     failed = []
@@ -41,14 +45,23 @@ def detect_command(args: argparse.Namespace) -> None:
     ):
         for path in progress:
             try:
-                image = read_image(path)
+                if path.resolve() in films:
+                    target = _free_name(args.out, path.stem, ".mp4", used)
+                    try:
+                        said = detect_in_film(model, path, target, args.threshold, args.precision)
+                        tqdm.write(f"{path}: {said}")
+                    finally:
+                        if target.exists():  # also of a film that is damaged in the middle
+                            add(str(path), {"drawing": target.name})
+                    continue
+                image = _read_no_film(path)
             except ValueError as error:
                 failed.append(" ".join(str(error).split()))
                 continue
             [found] = detect(model, [image], precision=args.precision)
-            target = _free_name(args.out, path.stem, used)
+            target = _free_name(args.out, path.stem, ".png", used)
             draw(image, found, model.classes, args.threshold).save(target)
-            detections = _to_json(found, model.classes, args.threshold)
+            detections = plain_detections(found, model.classes, args.threshold)
             add(str(path), {"drawing": target.name, "detections": detections})
             tqdm.write(f"{path}: {count(len(detections), 'object')}, drawn in {target}")
 
@@ -72,23 +85,45 @@ def find_pictures(words: Sequence[str | Path], out: Path) -> list[Path]:
     """
     found: dict[Path, Path] = {}  # by what they are, so that each comes once
     for word in map(Path, words):
-        if word.is_dir():
-            paths = _pictures_among(sorted(word.iterdir()), out)
-            if not paths:
-                below = f"; for those in folders below it, name {word / '**'}"
-                deeper = _pictures_among(sorted(word.rglob("*")), out)
-                raise ValueError(f"{word}: a folder without pictures{below if deeper else ''}")
-        elif not word.exists() and re.search(r"[*?\[]", str(word)):
-            paths = _pictures_among(_expand(str(word)), out)
-            if not paths:
-                raise ValueError(f"{word}: no picture has such a name; look for a typing mistake")
-        else:
-            paths = [word]
-        for path in paths:
+        for path in _meant_by(word, out):
             found.setdefault(path.resolve(), path)
     if len(found) == 1 and not any(path.exists() for path in found):
         raise ValueError(f"{words[0]}: no such file")
     return list(found.values())
+
+
+def _meant_by(word: Path, out: Path) -> list[Path]:
+    """The files that one word means."""
+    if word.is_dir():
+        paths = _pictures_among(sorted(word.iterdir()), out)
+        if not paths:
+            below = f"; for those in folders below it, name {word / '**'}"
+            deeper = _pictures_among(sorted(word.rglob("*")), out)
+            raise ValueError(f"{word}: a folder without pictures{below if deeper else ''}")
+        return paths
+    if not word.exists() and re.search(r"[*?\[]", str(word)):
+        paths = _pictures_among(_expand(str(word)), out)
+        if not paths:
+            raise ValueError(f"{word}: no picture has such a name; look for a typing mistake")
+        return paths
+    return [word]
+
+
+def _named_films(words: Sequence[str | Path], out: Path) -> set[Path]:
+    """Films that are named, or meant by a pattern. Those in a folder may take hours: not taken."""
+    named = [
+        path for word in map(Path, words) if not word.is_dir() for path in _meant_by(word, out)
+    ]
+    return {path.resolve() for path in named if path.suffix.lower() in FILMS}
+
+
+def _read_no_film(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """A picture; a film says how it can be looked through."""
+    if path.suffix.lower() in FILMS:
+        raise ValueError(
+            f"{path}: a film, not a picture; to have it looked through, name it beside the folder"
+        )
+    return read_image(path)
 
 
 def _expand(pattern: str) -> list[Path]:
@@ -126,12 +161,12 @@ def _old_drawings(out: Path) -> set[Path]:
         return set()
 
 
-def _free_name(folder: Path, stem: str, used: set[Path]) -> Path:
+def _free_name(folder: Path, stem: str, ending: str, used: set[Path]) -> Path:
     """Where to draw: a name that neither a picture nor an earlier drawing has; it is then used."""
-    target, number = folder / f"{stem}.png", 0
+    target, number = folder / f"{stem}{ending}", 0
     while target.resolve() in used:
         number += 1
-        target = folder / f"{stem}-{number}.png"
+        target = folder / f"{stem}-{number}{ending}"
     used.add(target.resolve())
     return target
 
@@ -160,12 +195,3 @@ def results_file(path: Path) -> Iterator[Callable[[str, dict], None]]:
         if done or results:  # else what stands there from the last time stays
             write_atomically(path, json.dumps(results, indent=1).encode())
         lines.unlink()
-
-
-def _to_json(found: Detections, classes: tuple[str, ...], threshold: float) -> list[dict]:
-    """Detections as plain data: label, score and box (xyxy, pixels), best first."""
-    return [
-        {"label": classes[label - 1], "score": round(score, 4), "box": [round(x, 2) for x in box]}
-        for box, score, label in zip(*(x.tolist() for x in found))
-        if score >= threshold
-    ]

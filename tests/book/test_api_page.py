@@ -1,4 +1,4 @@
-"""Appendix G says of the package what its source says: all of it, once, and nothing else."""
+"""Appendix H says of the package what its source says: all of it, once, and nothing else."""
 
 import ast
 import os

@@ -21,18 +21,8 @@ ORDER = [
     *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
     *("datasets", "metrics", "evaluation", "labels"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
-    *(
-        "train",
-        "transfer",
-        "fonts",
-        "drawing",
-        "check",
-        "choices",
-        "commands",
-        "picture_files",
-        "cli",
-        "__main__",
-    ),
+    *("train", "transfer", "fonts", "drawing", "check", "choices", "commands", "export", "video"),
+    *("picture_files", "cli", "__main__"),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -1,4 +1,4 @@
-"""Appendix G, made from the package's source and the help of its commands.
+"""Appendix H, made from the package's source and the help of its commands.
 
 It shows what autodoc does not see.
 

@@ -1,4 +1,4 @@
-"""A directive for appendix G: what a command of ``ssd_lite`` prints with --help."""
+"""A directive for appendix H: what a command of ``ssd_lite`` prints with --help."""
 
 import importlib
 import io

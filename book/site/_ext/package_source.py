@@ -1,4 +1,4 @@
-"""The package's own source, looked up by name: what appendix G is made from."""
+"""The package's own source, looked up by name: what appendix H is made from."""
 
 import ast
 import importlib

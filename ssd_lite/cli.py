@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from ssd_lite.check import check_command
-from ssd_lite.commands import evaluate_command, train_command
+from ssd_lite.commands import train_command
 from ssd_lite.datasets import data_root
+from ssd_lite.measure import evaluate_command
 from ssd_lite.picture_files import detect_command
 
 DATA_HELP = (
@@ -159,6 +160,12 @@ def _add_evaluate(option: Callable) -> None:
     methods = ("area", "11-point")
     option("--method", choices=methods, default="area", help="11-point is VOC 2007's")
     option("--coco", **SWITCH, help="also COCO's six figures; takes longer")
+    errors = (
+        "also say which errors are made, and write into this folder errors.json, the confusion "
+        "matrix and crops of the errors"
+    )
+    option("--errors", type=Path, metavar="FOLDER", help=errors)
+    option("--threshold", type=float, default=0.5, help="smallest score that --errors looks at")
     option("--precision", choices=PRECISIONS, default="fp32", help=PRECISION_HELP)
 
 

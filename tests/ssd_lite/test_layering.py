@@ -18,9 +18,10 @@ ORDER = [
     *("nms", "postprocessing", "photometric", "windows", "augment", "fast"),
     *("precision", "data", "inputs", "detection"),
     *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
-    *("datasets", "metrics", "evaluation", "labels"),
+    *("datasets", "metrics", "evaluation", "verdicts", "errors", "labels"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
-    *("train", "fonts", "drawing", "check", "commands", "picture_files", "cli", "__main__"),
+    *("train", "fonts", "drawing", "check", "commands", "picture_files"),
+    *("error_pictures", "error_report", "measure", "cli", "__main__"),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

@@ -112,15 +112,16 @@ def error_sheet(errors: Errors, data: Samples, kind: str, most: int = 24) -> Ima
     """
     places = errors.worst(kind)
     shown = places[:most]
-    rows = -(-len(shown) // IN_A_ROW)
+    columns = min(IN_A_ROW, max(4, len(shown)))  # the title needs four
+    rows = -(-len(shown) // columns)
     wide, high = TILE + MARGIN, TILE + 3 * LINE + MARGIN
-    sheet = Image.new("RGB", (IN_A_ROW * wide + MARGIN, rows * high + 2 * LINE + MARGIN), "white")
+    sheet = Image.new("RGB", (columns * wide + MARGIN, rows * high + 2 * LINE + MARGIN), "white")
     pen, font = ImageDraw.Draw(sheet), name_and_font("", 0, LETTERS + 2)[1]
     order = "largest first" if kind == MISSED else "most confident first"
     title = f"{kind}, {len(shown)} of {len(places)}, {order}: {MEANING[kind]}"
     pen.text((MARGIN, MARGIN), title, fill="black", font=font, anchor="lt")
     for n, (i, k) in enumerate(shown):
-        x, y = MARGIN + n % IN_A_ROW * wide, 2 * LINE + n // IN_A_ROW * high
+        x, y = MARGIN + n % columns * wide, 2 * LINE + n // columns * high
         crop, sample = _crop(errors, i, k, kind), data[i]
         sheet.paste(_drawn(sample.image, crop), (x, y))
         name = name_and_font(sample.name.replace("\\", "/").rpartition("/")[2], i, LETTERS - 2)

@@ -1,11 +1,10 @@
-"""What the command line does: train a detector, or measure one."""
+"""What ``train`` does on the command line."""
 
 import argparse
 import json
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -23,7 +22,6 @@ from ssd_lite.distributed import (
     rank,
 )
 from ssd_lite.evaluation import evaluate_model
-from ssd_lite.labels import Relabeled
 from ssd_lite.model import SSD
 from ssd_lite.run_folder import (
     Config,
@@ -31,12 +29,11 @@ from ssd_lite.run_folder import (
     hold_run,
     how_to_go_on,
     new_run,
-    read_config,
     run_at,
     write_config,
     write_split,
 )
-from ssd_lite.runs import make_record, newest_run
+from ssd_lite.runs import make_record
 from ssd_lite.torchvision_weights import load_imagenet_weights
 from ssd_lite.train import fit
 from ssd_lite.transfer import take_over
@@ -127,59 +124,4 @@ def _take_folder(args: argparse.Namespace, held: ExitStack) -> Path:
         return run
     run = new_run(f"{Path(args.data).resolve().name or 'data'}-{args.model}")
     held.enter_context(hold_run(run))
-    return run
-
-
-def evaluate_command(args: argparse.Namespace) -> None:
-    """Print a model's average precision on the held-out half of a data set."""
-    # 1. The model, and what to measure it on: by default what its run has held out.
-    weights = args.weights or newest_run()
-    model = load_model(weights, choose_device(args.device))
-    own = None if args.data else _data_of_run(args, Path(weights))
-    data = _open(args, model.spec.image_size)
-    if own and data.survey:
-        check_split(own, data.survey)
-
-    # 2. The classes that both know.
-    shared = [name for name in model.classes if name in data.classes]
-    if not shared:
-        raise ValueError(
-            f"--data {args.data} has the classes {', '.join(data.classes)}; "
-            f"the model knows {', '.join(model.classes)}: none in common"
-        )
-    for who, names in (
-        ("the model", sorted(set(data.classes) - set(shared))),
-        ("the data", sorted(set(model.classes) - set(shared))),
-    ):
-        if names:
-            print(f"not measured, because {who} does not know them: {', '.join(names)}")
-
-    # 3. Measure.
-    test = data.test
-    if data.classes != model.classes:
-        test = Relabeled(test, data.classes, model.classes)
-    evaluation = evaluate_model(
-        model, test, method=args.method, coco=args.coco, precision=args.precision
-    )
-    per_class = {name: evaluation.per_class[name] for name in shared}
-    evaluation = replace(evaluation, classes=tuple(shared), per_class=per_class)
-    print(
-        f"{model.spec.name} on {args.data}, {evaluation.images} pictures, "
-        f"{evaluation.objects} objects"
-    )
-    print(evaluation.table())
-
-
-def _data_of_run(args: argparse.Namespace, weights: Path) -> Path:
-    """The run that left these weights; its data are put into ``args``."""
-    run = weights if weights.is_dir() else weights.parent
-    config = read_config(run)
-    if config is None or weights.suffix in (".pth", ".pt"):
-        raise ValueError(
-            f"--weights {weights}: no run's config.json beside them tells on what they were "
-            "trained; say on what to measure them, with --data shapes for example"
-        )
-    args.data = config.data
-    args.root = args.root if "--root" in args.given else config.root
-    args.classes = args.classes or config.classes
     return run

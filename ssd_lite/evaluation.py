@@ -1,6 +1,6 @@
 """Chapter 10, second half. How good is a detector? Its average precision on a data set."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,11 +88,19 @@ def evaluate_model(
 ) -> Evaluation:
     """:func:`evaluate` a model on a data set of :class:`~ssd_lite.data.Sample`, in batches."""
     detections, ground_truths = [], []
+    for sample, found in detect_all(model, data, batch_size, precision):
+        detections.append(found)
+        ground_truths.append(ground_truth(sample))
+    return evaluate(detections, ground_truths, model.classes, method, coco)
+
+
+def detect_all(
+    model: SSD, data: Samples, batch_size: int = 32, precision: str = "fp32"
+) -> Iterator[tuple[Sample, Detections]]:
+    """Each sample of a data set with what is found in it, in batches, as they are asked for."""
     for start in range(0, len(data), batch_size):
         samples = [data[i] for i in range(start, min(start + batch_size, len(data)))]
-        detections += detect(model, [sample.image for sample in samples], precision=precision)
-        ground_truths += [ground_truth(sample) for sample in samples]
-    return evaluate(detections, ground_truths, model.classes, method, coco)
+        yield from zip(samples, detect(model, [s.image for s in samples], precision=precision))
 
 
 def ground_truth(sample: Sample) -> GroundTruth:

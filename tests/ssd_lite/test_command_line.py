@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ssd_lite import checkpoint, commands, datasets, detect, draw, load_model, read_image
+from ssd_lite import checkpoint, commands, datasets, detect, draw, load_model, measure, read_image
 from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.choices import choose_recipe, choose_spec
 from ssd_lite.cli import main, make_parser
@@ -518,6 +518,6 @@ def test_a_full_gpu_ends_in_one_line_with_the_remedy(capsys, monkeypatch, tmp_pa
     message = refused(capsys, "train", "--batch-size", 48, "--out", tmp_path / "run")
     assert "--batch-size 48: too many for the GPU's memory; end what else uses it" in message
     assert "train with fewer, or try --precision bf16" in message
-    monkeypatch.setattr(commands, "load_model", out_of_memory)
+    monkeypatch.setattr(measure, "load_model", out_of_memory)
     message = refused(capsys, "evaluate", "--weights", "coco", "--data", "shapes")
     assert "the GPU's memory is full; end what else uses it, or add --device cpu" in message

@@ -123,11 +123,15 @@ DEFAULTS = [  # argument, its default, the functions that have it
     ("method", "area", "metrics.average_precision evaluation.evaluate evaluation.evaluate_model"),
     ("coco", False, "evaluation.evaluate evaluation.evaluate_model"),
     ("size", (0, 1e10), "metrics.match_coco"),  # COCOeval: areaRng of "all"
-    ("precision", "fp32", "detection.detect evaluation.evaluate_model precision.autocast"),
+    ("precision", "fp32", "detection.detect precision.autocast"),
+    ("precision", "fp32", "evaluation.detect_all evaluation.evaluate_model"),
+    ("iou_threshold", 0.5, "errors.find_errors verdicts.judge verdicts.confusion"),  # TIDE's t_f
+    *[("score_threshold", 0.5, "errors.find_errors"), ("bins", 10, "errors.reliability")],
     *[("workers", 0, "train.fit"), ("start", 0, "data.batches"), ("seed", 0, "shapes.Shapes")],
     *[("size", 96, "shapes.Shapes"), ("keep", False, "data.Resized")],
     ("pinned", False, "train.loader"),
-    *[("at_most", False, "data.Resized"), ("batch_size", 32, "evaluation.evaluate_model")],
+    ("batch_size", 32, "evaluation.detect_all evaluation.evaluate_model"),
+    ("at_most", False, "data.Resized"),
     ("difficult", True, "voc.VOCFolder voc.pascal_voc"),  # ssd_pascal.py: train_on_diff_gt
     *[("year", "2007", "voc.pascal_voc"), ("download", False, "voc.pascal_voc")],
     *[("download", True, "voc.bccd"), ("device", "cpu", "checkpoint.load_model")],
@@ -143,6 +147,7 @@ CONSTANTS = {
     "metrics.COCO_SIZES": {
         **{"all": (0, 1e10), "small": (0, 1024), "medium": (1024, 9216), "large": (9216, 1e10)}
     },
+    "verdicts.NEAR": 0.1,  # TIDE's t_b; Hoiem et al., 2012, too
     "windows.SHRUNK": (2, 4, 8, 16),  # this book's, chapter 9
     **{"fast.augment.CHUNK_ELEMENTS": 1_048_576, "fast.loss.MANY": 16},  # measured, appendix F
     **{"fast.winograd.TILE_BUDGET": 131_072, "fast.winograd.WIDE": 256},

@@ -19,10 +19,18 @@ ORDER = [
     *("nms", "postprocessing", "photometric", "windows", "augment", "fast"),
     *("precision", "data", "inputs", "detection"),
     *("shapes", "downloads", "layout", "annotations", "formats", "folders", "voc"),
-    *("datasets", "metrics", "evaluation", "labels"),
+    *("datasets", "metrics", "evaluation", "verdicts", "errors", "labels"),
     *("torchvision_weights", "checkpoint", "recipe", "distributed", "runs", "run_folder"),
     *("train", "transfer", "fonts", "drawing", "check", "choices", "commands", "export", "video"),
-    *("picture_files", "cli", "__main__"),
+    *(
+        "picture_files",
+        "error_pictures",
+        "error_report",
+        "measure",
+        "help_texts",
+        "cli",
+        "__main__",
+    ),
 ]
 MODULES = {
     "/".join(path.relative_to(PACKAGE).with_suffix("").parts): path

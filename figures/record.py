@@ -3,6 +3,8 @@
     python figures/record.py         the small model on drawn scenes: minutes on two CPU cores
     python figures/record.py bccd    the same on photographs; or a folder of your own
     python figures/record.py seeds   the first with two more seeds, and all three records together
+    python figures/record.py cards --model mobilenet          playing cards, from ImageNet's weights
+    python figures/record.py seeds cards --model mobilenet    the same with two more seeds
     python figures/record.py gpu     four runs of lite300: drawn scenes, photographs, bf16, fp32
 
 Weights, record, replay and a picture of detections are replaced together. What follows is passed
@@ -14,13 +16,15 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
 
 from book.replay import Replay
 from ssd_lite import detect, draw, load_model
-from ssd_lite.choices import choose_recipe, choose_spec
+from ssd_lite.checkpoint import load_checkpoint, save_checkpoint
+from ssd_lite.choices import CLASSIFIERS, choose_recipe, choose_spec
 from ssd_lite.cli import make_parser
 from ssd_lite.commands import train_command
 from ssd_lite.datasets import data_root, open_data
@@ -56,10 +60,10 @@ def main(what: str = "shapes", *options: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         if what == "seeds":
-            others = [
-                train("shapes", run / str(seed), "--seed", str(seed), *options) for seed in (1, 2)
-            ]
-            keep_seeds(others, f"shapes_lite_{device}")
+            data = options[0] if options and not options[0].startswith("-") else "shapes"
+            words = [option for option in options if option != data]
+            others = [train(data, run / str(seed), "--seed", str(seed), *words) for seed in (1, 2)]
+            keep_seeds(others, f"{data}_{model_of(words)}_{device}")
         elif what == "gpu":
             for data in GPU_DATA:
                 for precision, suffix in (("bf16", ""), ("fp32", "_fp32")):
@@ -68,7 +72,13 @@ def main(what: str = "shapes", *options: str) -> None:
                     train(data, out, "--model", "lite300", "--precision", precision, *options)
                     keep(out, f"{name}_lite300_{device}{suffix}", data, root)
         else:
-            keep(train(what, run, *options), f"{Path(what).name}_lite_{device}", what, root)
+            name = f"{Path(what).name}_{model_of(options)}_{device}"
+            keep(train(what, run, *options), name, what, root)
+
+
+def model_of(options: Sequence[str]) -> str:
+    """The model that the options name."""
+    return make_parser().parse_args(["train", *options]).model
 
 
 def train(data: str, run: Path, *options: str) -> Path:
@@ -77,7 +87,8 @@ def train(data: str, run: Path, *options: str) -> Path:
     spec = choose_spec(args.model, data, args.size)
     test = open_data(data, args.root, spec.image_size, args.download).test
     watched = [test[i].image for i in range(min(6, len(test)))]
-    train_command(args, on_step=Replay(run / "replay.json", watched, choose_recipe(args).steps))
+    replay = Replay(run / "replay.json", watched, choose_recipe(args).steps)
+    train_command(args, on_step=None if args.model in CLASSIFIERS else replay)
     return run
 
 
@@ -93,9 +104,15 @@ def keep(run: Path, name: str, data: str, root: Path) -> None:
     kept = json.loads((run / "record.json").read_text())
     kept["config"]["data"] = Path(data).name  # where it lay is nobody's business
     (RECORDS / f"{name}.json").write_text(json.dumps(kept, indent=1))
-    shutil.copy(run / "replay.json", RECORDS / f"{name}_replay.json")
-    shutil.copy(run / "best.safetensors", RECORDS / f"{name}.safetensors")
-    sheet = picture(run / "best.safetensors", data, root)
+    if (run / "replay.json").exists():
+        shutil.copy(run / "replay.json", RECORDS / f"{name}_replay.json")
+    weights = RECORDS / f"{name}.safetensors"
+    if kept["config"]["model"] in CLASSIFIERS:  # in half the bytes; what is read has 32 bits again
+        model, _, about = load_checkpoint(run / "best.safetensors")
+        save_checkpoint(weights, model.half(), **about)
+    else:
+        shutil.copy(run / "best.safetensors", weights)
+    sheet = picture(weights, data, root)
     sheet.thumbnail((720, 720))  # or photographs make a heavy page
     sheet.save(RECORDS / f"{name}.jpg", quality=85)
 

@@ -52,7 +52,7 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
     if args.data == "cards":  # no mirror: cards have letters; no expansion: they are large
         recipe = replace(recipe, augment="distort+crop")
     names = ("steps", "batch_size", "learning_rate", "seed", "precision", "compile", "augment")
-    names = (*names, "freeze", "base_rate")
+    names = (*names, "freeze", "freeze_norms", "base_rate")
     overrides = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe = replace(recipe, **overrides)
     if args.steps:  # as many evaluations and checkpoints as before

@@ -140,6 +140,8 @@ def _add_train(option: Callable) -> None:
     option("--augment", help=augment)
     freeze = "so many of the base's stages, from the first, keep their weights"
     option("--freeze", type=int, metavar="N", help=freeze)
+    norms = "the base's batch norms keep the mean, variance and scale that they come with"
+    option("--freeze-norms", action=_NotedSwitch, help=norms)
     option("--base-rate", type=float, help="the base's learning rate, as a share of the others'")
     option(
         "--precision",

@@ -87,11 +87,14 @@ REAL_RECIPE = replace(  # a few hundred photographs: augmentation makes them man
     evaluate_every=200,
     save_every=100,
 )
-TRANSFER_RECIPE = replace(  # from weights that know other pictures
+TRANSFER_RECIPE = replace(  # photographs, from weights that know others
     REAL_RECIPE,
+    steps=900,
     learning_rate=1e-3,
+    warmup=50,
     freeze=1,
-    freeze_norms=True,
+    evaluate_every=150,
+    save_every=150,
 )
 GPU_RECIPE = replace(  # minutes on one GPU; not in bf16: norms would cast to fp32 and back
     LITE_RECIPE,

@@ -9,9 +9,7 @@ does the same at SSD300's size, for a GPU.
 """
 
 import argparse
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -28,13 +26,13 @@ import torchvision
 from torch import nn
 from tqdm import tqdm
 
+from book.recording import Recording
 from ssd_lite.bases import L2Norm
 from ssd_lite.boxes import cxcywh_to_xyxy, iou
-from ssd_lite.checkpoint import write_atomically
 from ssd_lite.data import Resized
 from ssd_lite.default_boxes import make_default_boxes
 from ssd_lite.detection import Detections, detect
-from ssd_lite.distributed import choose_device, describe_device
+from ssd_lite.distributed import choose_device
 from ssd_lite.evaluation import Evaluation, evaluate, evaluate_model, ground_truth
 from ssd_lite.matching import match
 from ssd_lite.model import SSD
@@ -253,26 +251,14 @@ def main() -> None:
     spec, recipe, many, few = MODELS[args.model]
     recipe = replace(recipe, steps=args.steps or recipe.steps)
     protocol = {"spec": spec.name, "recipe": asdict(recipe), "scenes": many, "few_scenes": few}
-    protocol = json.loads(json.dumps(protocol | {"test_scenes": args.test_scenes}))
-    record = {
-        "device": describe_device(device),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
-    }
-    record |= {"protocol": protocol, "runs": []}
-    if path.exists():
-        record = json.loads(path.read_text())
-        if record["protocol"] != protocol:
-            raise SystemExit(
-                f"{path}: was recorded with {record['protocol']}, not {protocol}; "
-                "move it away first"
-            )
-    done = {(line["group"], line["variant"], line["seed"]) for line in record["runs"]}
+    protocol["test_scenes"] = args.test_scenes
+    recording = Recording(path, protocol, device)
     chosen = [v for v in variants(spec, recipe, many, few) if args.only in (None, v.group)]
     todo = [
         (v, seed)
         for seed in range(args.seeds)
         for v in chosen
-        if (v.group, v.name, seed) not in done
+        if not recording.holds(group=v.group, variant=v.name, seed=seed)
     ]
 
     threads = max(1, cores // processes)
@@ -284,8 +270,7 @@ def main() -> None:
             for v, seed in todo
         ]
         for run in tqdm(as_completed(runs), total=len(runs), unit="run"):
-            record["runs"] += run.result()
-            write_atomically(path, (json.dumps(record, indent=1) + "\n").encode())
+            recording.add(*run.result())
 
 
 if __name__ == "__main__":

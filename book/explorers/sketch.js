@@ -61,17 +61,16 @@ export function sheet(ui, { tool, changed }) {
   /** What a pointer or the keyboard has begun: a mark that grows until it is let go. */
   function begin(start) {
     const { name, color, size } = tool();
-    const points = [start];
+    const points = [];
     const isShape = name in OUTLINES;
     const mark = { color: name === "eraser" ? PAPER : color, width: isShape ? null : size / 5 };
     const grow = (point) => {
-      if (!isShape) points.push(point);
+      points.push(point);
       mark.d = isShape ? shapePath(name, boxFrom(start, point, size)) : linePath(points);
       redraw();
     };
-    mark.d = isShape ? shapePath(name, boxFrom(start, start, size)) : linePath(points);
     marks.push(mark);
-    redraw();
+    grow(start);
     return grow;
   }
 

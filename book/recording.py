@@ -2,12 +2,21 @@
 
 import json
 import platform
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 
 from ssd_lite.checkpoint import write_atomically
 from ssd_lite.distributed import describe_device
+from ssd_lite.recipe import recipe_from
+
+
+def complete(protocol: dict) -> dict:
+    """A protocol whose recipe has all its fields: one added since it was recorded is at rest."""
+    if "recipe" not in protocol:
+        return protocol
+    return {**protocol, "recipe": asdict(recipe_from(protocol["recipe"]))}
 
 
 class Recording:
@@ -29,7 +38,7 @@ class Recording:
         }
         if path.exists():
             self.record = json.loads(path.read_text(encoding="utf-8"))
-            if self.record["protocol"] != protocol:
+            if complete(self.record["protocol"]) != complete(protocol):
                 raise SystemExit(
                     f"{path}: was recorded with {self.record['protocol']}, not {protocol}; "
                     "move it away first"

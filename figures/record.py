@@ -110,11 +110,27 @@ def keep(run: Path, name: str, data: str, root: Path) -> None:
     if kept["config"]["model"] in CLASSIFIERS:  # in half the bytes; what is read has 32 bits again
         model, _, about = load_checkpoint(run / "best.safetensors")
         save_checkpoint(weights, model.half(), **about)
+        keep_errors(weights, data, root)
     else:
         shutil.copy(run / "best.safetensors", weights)
     sheet = picture(weights, data, root)
     sheet.thumbnail((720, 720))  # or photographs make a heavy page
     sheet.save(RECORDS / f"{name}.jpg", quality=85)
+
+
+def keep_errors(weights: Path, data: str, root: Path) -> None:
+    """Which errors the kept weights make: numbers, the confusion matrix, the most wrong names."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = ["evaluate", "--weights", weights, "--data", data, "--root", root]
+        evaluate = make_parser().parse_args([*map(str, words), "--errors", folder])
+        evaluate.function(evaluate)
+        found = json.loads((Path(folder) / "errors.json").read_text())
+        del found["pictures"]
+        path = weights.with_name(f"{weights.stem}_errors.json")
+        path.write_text(json.dumps(found, indent=1) + "\n")
+        for name in ("confusion.png", "wrong_class.jpg"):
+            if (picture := Path(folder) / name).exists():
+                shutil.copy(picture, weights.with_name(f"{weights.stem}_{name}"))
 
 
 if __name__ == "__main__":

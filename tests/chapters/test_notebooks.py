@@ -35,6 +35,6 @@ def test_all_are_committed_without_outputs():
 @each_notebook
 def test_is_numbered_and_opens_with_a_title(path):
     # Chapters are numbered, appendices lettered.
-    assert re.fullmatch(r"(\d\d|[a-g])_[a-z0-9_]+|afterword|try_it", path.stem)
+    assert re.fullmatch(r"(\d\d|[a-g])_[a-z0-9_]+|afterword|cards|try_it", path.stem)
     first = nbformat.read(path, as_version=4).cells[0]
     assert first.cell_type == "markdown" and re.match("# ", first.source)

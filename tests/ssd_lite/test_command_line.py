@@ -15,8 +15,16 @@ from ssd_lite import checkpoint, commands, datasets, detect, draw, load_model, m
 from ssd_lite.checkpoint import save_checkpoint
 from ssd_lite.choices import choose_recipe, choose_spec
 from ssd_lite.cli import main, make_parser
+from ssd_lite.design import make_spec
 from ssd_lite.model import SSD
-from ssd_lite.recipe import GPU_RECIPE, LITE_RECIPE, PAPER, REAL_RECIPE, Recipe
+from ssd_lite.recipe import (
+    GPU_RECIPE,
+    LITE_RECIPE,
+    PAPER,
+    REAL_RECIPE,
+    TRANSFER_RECIPE,
+    Recipe,
+)
 from ssd_lite.runs import read_log
 from ssd_lite.shapes import Shapes
 from ssd_lite.spec import LITE, LITE_300, SSD300_VOC, SSD512_VOC
@@ -126,6 +134,21 @@ def test_model_and_data_choose_spec_and_recipe():
     assert choose_spec("lite300", "bccd") == choose_spec("lite300", "shapes") == LITE_300
     assert choose_recipe(parsed("--model", "lite300")) == GPU_RECIPE
     assert choose_recipe(parsed("--model", "lite300", "--data", "bccd")).augment == "paper"
+    assert choose_spec("mobilenet", "bccd") == make_spec("mobilenet", 320)
+    assert choose_spec("resnet18", "bccd", 224) == make_spec("resnet18", 224)
+
+
+def test_what_knows_other_pictures_has_a_recipe_of_its_own():
+    for start in (["--model", "mobilenet"], ["--weights", "coco"]):
+        assert choose_recipe(parsed("--data", "bccd", *start)) == TRANSFER_RECIPE
+    anew = parsed("--data", "bccd", "--model", "mobilenet", "--no-pretrained")
+    assert choose_recipe(anew) == REAL_RECIPE
+    cards = choose_recipe(parsed("--data", "cards", "--model", "resnet18"))
+    assert cards == replace(TRANSFER_RECIPE, augment="distort+crop")
+    free = parsed("--weights", "coco", "--freeze", 0, "--freeze-norms", "--base-rate", 0.1)
+    assert choose_recipe(free) == replace(
+        TRANSFER_RECIPE, freeze=0, freeze_norms=True, base_rate=0.1
+    )
 
 
 def test_the_command_line_changes_a_recipe():

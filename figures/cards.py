@@ -52,11 +52,11 @@ def variants() -> Iterator[Variant]:
     yield baseline
     yield replace(baseline, group="start", name="random weights", pretrained=False)
     yield replace(baseline, group="frozen", name="the base", recipe=replace(RECIPE, freeze=4))
+    for pictures in (30, 75, 150):
+        yield replace(baseline, group="pictures", name=str(pictures), pictures=pictures)
     yield replace(baseline, group="frozen", name="nothing", recipe=replace(RECIPE, freeze=0))
     norms = replace(RECIPE, freeze_norms=True)
     yield replace(baseline, group="frozen", name="stage 1 and all batch norms", recipe=norms)
-    for pictures in (30, 75, 150):
-        yield replace(baseline, group="pictures", name=str(pictures), pictures=pictures)
     slower = replace(RECIPE, base_rate=0.1)
     yield replace(baseline, group="rate", name="a tenth for the base", recipe=slower)
     mirrored = replace(RECIPE, augment="distort+crop+mirror")

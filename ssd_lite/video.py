@@ -24,11 +24,11 @@ from ssd_lite.model import SSD
 BATCH = 4  # frames at once: on a CPU half again as fast as one by one
 
 
-class Frame(NamedTuple):
-    """One picture of a film, and when it is shown."""
+class _Frame(NamedTuple):
+    """One picture of a film, and when it is shown, counted from the first."""
 
     image: UInt8[Tensor, "3 H W"]
-    seconds: Fraction  # since the first
+    seconds: Fraction
 
 
 def detect_in_film(
@@ -74,7 +74,7 @@ def _pyav() -> Any:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Iterator[Frame]]]:
+def _opened(path: Path) -> Iterator[tuple[Any, Iterator[_Frame]]]:
     """A film's stream of pictures, and its frames, closed at the end."""
     av = _pyav()
     try:
@@ -92,7 +92,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Iterator[Frame]]]:
         yield stream, _frames(container, stream, path)
 
 
-def _frames(container: Any, stream: Any, path: Path) -> Iterator[Frame]:
+def _frames(container: Any, stream: Any, path: Path) -> Iterator[_Frame]:
     """Frames upright and in their order; a ``ValueError`` where the film is damaged."""
     read, first, problem = 0, None, ""
     try:
@@ -104,7 +104,7 @@ def _frames(container: Any, stream: Any, path: Path) -> Iterator[Frame]:
                 seconds = (frame.pts - first) * frame.time_base
             # A telephone held upright writes frames that lie on their side, and says so.
             pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
-            yield Frame(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous(), seconds)
+            yield _Frame(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous(), seconds)
             read += 1
     except _pyav().FFmpegError as error:
         problem = error.strerror

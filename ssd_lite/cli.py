@@ -87,7 +87,7 @@ def make_parser() -> argparse.ArgumentParser:
     summary = "measure a detector's average precision on held-out pictures"
     _add_evaluate(command("evaluate", evaluate_command, summary))
     _add_detect(
-        command("detect", detect_command, "find objects in pictures and films", DETECT_EPILOG)
+        command("detect", detect_command, "find objects in pictures and videos", DETECT_EPILOG)
     )
     summary = "say what is in a folder of annotated pictures, and draw some with their boxes"
     _add_check(command("check", check_command, summary))
@@ -170,7 +170,7 @@ def _add_evaluate(option: Callable) -> None:
 
 def _add_detect(option: Callable) -> None:
     images = (
-        "picture files, folders of them, or patterns, as in '*.jpg'; or films, which in a folder "
+        "picture files, folders of them, or patterns, as in '*.jpg'; or videos, which in a folder "
         "are passed over (needs: pip install ssd_lite[video])"
     )
     option("images", nargs="+", type=Path, metavar="IMAGE", help=images)

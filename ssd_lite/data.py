@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from ssd_lite.boxes import check_boxes
 from ssd_lite.model import resize
 
-FILMS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
+VIDEOS = frozenset((".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"))
 # What pillow raises for a file that is no whole picture.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -207,7 +207,7 @@ def picture_kinds() -> frozenset[str]:
     """Endings, in lower case, of the names of pictures that Pillow reads."""
     Image.init()
     kinds = {ending for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
-    # Documents and films, and what Pillow knows by name only.
+    # Documents and videos, and what Pillow knows by name only.
     others = {".pdf", ".eps", ".ps", ".mpg", ".mpeg", ".bufr", ".grib", ".h5", ".hdf"}
     return frozenset(kinds - others)
 
@@ -216,10 +216,10 @@ def picture_kinds() -> frozenset[str]:
 def unreadable_kinds() -> dict[str, str]:
     """Endings of pictures that cameras write and Pillow cannot read here, and what to do."""
     photographs = "Pillow cannot read such pictures here; convert them to JPEG"
-    films = "a film, not a picture; save single frames of it as pictures"
+    videos = "a video, not a picture; save single frames of it as pictures"
     kinds = {
         **dict.fromkeys((".heic", ".heif", ".cr2", ".nef", ".dng"), photographs),
-        **dict.fromkeys(FILMS, films),
+        **dict.fromkeys(VIDEOS, videos),
     }
     return {ending: remedy for ending, remedy in kinds.items() if ending not in picture_kinds()}
 

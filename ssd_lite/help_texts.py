@@ -30,7 +30,7 @@ TRAIN_EPILOG = (
 )
 DETECT_EPILOG = (
     "Writes each picture's drawing, and detections.json: label, score, box (left, top, right, "
-    "bottom; pixels); while it works, a line a picture in detections.jsonl. A film becomes an MP4 "
+    "bottom; pixels); while it works, a line a picture in detections.jsonl. A video becomes an MP4 "
     "with its frame rate, without its sound, and a .jsonl with a line a frame: number, seconds, "
     "detections. What cannot be read is passed over and listed at the end; the exit code is then 1."
 )

@@ -1,4 +1,4 @@
-"""What ``detect`` does on the command line: pictures, folders, films, one after the other."""
+"""What ``detect`` does on the command line: pictures, folders, videos, one after the other."""
 
 import argparse
 import glob
@@ -14,26 +14,26 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ssd_lite.checkpoint import load_model, write_atomically
-from ssd_lite.data import FILMS, picture_kinds, read_image, unreadable_kinds
+from ssd_lite.data import VIDEOS, picture_kinds, read_image, unreadable_kinds
 from ssd_lite.detection import detect
 from ssd_lite.distributed import choose_device
 from ssd_lite.drawing import draw, plain_detections
 from ssd_lite.layout import count
 from ssd_lite.runs import newest_run
-from ssd_lite.video import detect_in_film
+from ssd_lite.video import detect_in_video
 
 MANY = 20  # pictures, from which on a bar shows the progress
 
 
 def detect_command(args: argparse.Namespace) -> None:
-    """Detect objects in pictures and films: a drawing of each, and one JSON file for all.
+    """Detect objects in pictures and videos: a drawing of each, and one JSON file for all.
 
     A file that is neither is skipped, and named at the end.
     """
     # 1. The model and the pictures.
     model = load_model(args.weights or newest_run(), choose_device(args.device))
     paths = find_pictures(args.images, args.out)
-    films = _named_films(args.images, args.out)
+    videos = _named_videos(args.images, args.out)
     args.out.mkdir(parents=True, exist_ok=True)
     used = {path.resolve() for path in paths}  # a drawing never replaces a picture
     failed = []
@@ -45,16 +45,16 @@ def detect_command(args: argparse.Namespace) -> None:
     ):
         for path in progress:
             try:
-                if path.resolve() in films:
+                if path.resolve() in videos:
                     target = _free_name(args.out, path.stem, ".mp4", used)
                     try:
-                        said = detect_in_film(model, path, target, args.threshold, args.precision)
+                        said = detect_in_video(model, path, target, args.threshold, args.precision)
                         tqdm.write(f"{path}: {said}")
                     finally:
-                        if target.exists():  # also of a film that is damaged in the middle
+                        if target.exists():  # also of a video that is damaged in the middle
                             add(str(path), {"drawing": target.name})
                     continue
-                image = _read_no_film(path)
+                image = _read_no_video(path)
             except ValueError as error:
                 failed.append(" ".join(str(error).split()))
                 continue
@@ -109,19 +109,19 @@ def _meant_by(word: Path, out: Path) -> list[Path]:
     return [word]
 
 
-def _named_films(words: Sequence[str | Path], out: Path) -> set[Path]:
-    """Films that are named, or meant by a pattern. Those in a folder may take hours: not taken."""
+def _named_videos(words: Sequence[str | Path], out: Path) -> set[Path]:
+    """Videos that are named, or meant by a pattern. Those in a folder may take hours: not taken."""
     named = [
         path for word in map(Path, words) if not word.is_dir() for path in _meant_by(word, out)
     ]
-    return {path.resolve() for path in named if path.suffix.lower() in FILMS}
+    return {path.resolve() for path in named if path.suffix.lower() in VIDEOS}
 
 
-def _read_no_film(path: Path) -> UInt8[Tensor, "3 H W"]:
-    """A picture; a film says how it can be looked through."""
-    if path.suffix.lower() in FILMS:
+def _read_no_video(path: Path) -> UInt8[Tensor, "3 H W"]:
+    """A picture; a video says how it can be looked through."""
+    if path.suffix.lower() in VIDEOS:
         raise ValueError(
-            f"{path}: a film, not a picture; to have it looked through, name it beside the folder"
+            f"{path}: a video, not a picture; to have it looked through, name it beside the folder"
         )
     return read_image(path)
 

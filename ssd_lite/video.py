@@ -1,4 +1,4 @@
-"""Appendix G. Detection through a film: a clip with the boxes drawn in, and a line a frame."""
+"""Appendix G. Detection through a video: a clip with the boxes drawn in, and a line a frame."""
 
 import json
 import time
@@ -25,22 +25,22 @@ BATCH = 4  # frames at once: on a CPU half again as fast as one by one
 
 
 class _Frame(NamedTuple):
-    """One picture of a film, and when it is shown, counted from the first."""
+    """One picture of a video, and when it is shown, counted from the first."""
 
     image: UInt8[Tensor, "3 H W"]
     seconds: Fraction
 
 
-def detect_in_film(
+def detect_in_video(
     model: SSD, path: Path, target: Path, threshold: float = 0.5, precision: str = "fp32"
 ) -> str:
-    """Draw what is found in a film's frames into another film, ``target``; say how it went.
+    """Draw what is found in a video's frames into another video, ``target``; say how it went.
 
     ``target``.jsonl has a line a frame: number, seconds, detections. Frame rate and size stay; an
     odd side grows by a pixel, and tiny frames are enlarged, as pictures are. Sound is left out.
 
     Raises:
-        ValueError: no PyAV, no film, or a damaged one, of which the frames before that are kept.
+        ValueError: no PyAV, no video, or a damaged one, of which the frames before that are kept.
     """
     frames, working, lines = 0, 0.0, target.with_name(f"{target.name}.jsonl")
     with (
@@ -68,21 +68,21 @@ def _pyav() -> Any:
     try:
         import av
     except ImportError:
-        raise ValueError("films need PyAV: pip install ssd_lite[video]") from None
+        raise ValueError("videos need PyAV: pip install ssd_lite[video]") from None
     av.logging.set_level(av.logging.PANIC)  # what is wrong with a file comes as an error, once
     return av
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Iterator[_Frame]]]:
-    """A film's stream of pictures, and its frames, closed at the end."""
+    """A video's stream of pictures, and its frames, closed at the end."""
     av = _pyav()
     try:
         container = av.open(str(path))
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except av.FFmpegError as error:
-        why = f"not a film that can be read ({error.strerror}); replace or remove the file"
+        why = f"not a video that can be read ({error.strerror}); replace or remove the file"
         raise ValueError(f"{path}: {why}") from None
     with container:
         if not container.streams.video:
@@ -93,7 +93,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Iterator[_Frame]]]:
 
 
 def _frames(container: Any, stream: Any, path: Path) -> Iterator[_Frame]:
-    """Frames upright and in their order; a ``ValueError`` where the film is damaged."""
+    """Frames upright and in their order; a ``ValueError`` where the video is damaged."""
     read, first, problem = 0, None, ""
     try:
         for frame in container.decode(stream):
@@ -102,7 +102,7 @@ def _frames(container: Any, stream: Any, path: Path) -> Iterator[_Frame]:
             else:
                 first = frame.pts if first is None else first
                 seconds = (frame.pts - first) * frame.time_base
-            # A telephone held upright writes frames that lie on their side, and says so.
+            # A phone held upright writes frames that lie on their side, and says so.
             pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4)
             yield _Frame(torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous(), seconds)
             read += 1
@@ -118,7 +118,7 @@ def _frames(container: Any, stream: Any, path: Path) -> Iterator[_Frame]:
 def _written(
     target: Path, lines: Path, source: Any
 ) -> Iterator[tuple[Callable[[Image.Image, Fraction], None], Callable[[dict], None]]]:
-    """Functions that add a picture, and a line, to what is written of a film.
+    """Functions that add a picture, and a line, to what is written of a video.
 
     Both files are finished even if an error comes, and none stays if it comes before a frame.
     """
@@ -131,21 +131,21 @@ def _written(
         odd = [(0, pixels.shape[0] % 2), (0, pixels.shape[1] % 2), (0, 0)]
         pixels = np.pad(pixels, odd, mode="edge")  # H.264 halves the colors' resolution
         if stream is None:
-            stream = film.add_stream("h264", rate=source.average_rate or 25, pix_fmt="yuv420p")
+            stream = video.add_stream("h264", rate=source.average_rate or 25, pix_fmt="yuv420p")
             stream.height, stream.width = pixels.shape[:2]
             stream.codec_context.time_base = step
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         frame.pts, frame.time_base = max(round(seconds / step), last + 1), step
         last = frame.pts
-        film.mux(stream.encode(frame))
+        video.mux(stream.encode(frame))
 
     try:
-        with av.open(str(target), "w") as film, open(lines, "w", encoding="utf-8") as file:
+        with av.open(str(target), "w") as video, open(lines, "w", encoding="utf-8") as file:
             try:
                 yield show, lambda line: print(json.dumps(line), file=file, flush=True)
             finally:
                 if stream is not None:
-                    film.mux(stream.encode())  # what the encoder still holds
+                    video.mux(stream.encode())  # what the encoder still holds
     finally:
         for path in (target, lines) if stream is None else ():
             path.unlink(missing_ok=True)

@@ -117,7 +117,7 @@ def test_what_pillow_cannot_read_is_named_at_the_end(album, capsys):
     said = capsys.readouterr().err
     assert "2 of 8 pictures failed:" in said
     assert "IMG_1.HEIC: Pillow cannot read such pictures here; convert them to JPEG" in said
-    assert "clip.mp4: a film, not a picture" in said
+    assert "clip.mp4: a video, not a picture" in said
 
 
 def test_drawings_of_the_last_time_are_no_pictures(album):

@@ -1,4 +1,4 @@
-"""``detect`` on films: what is drawn and listed, frame by frame, and files that are none."""
+"""``detect`` on videos: what is drawn and listed, frame by frame, and files that are none."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 
 from ssd_lite import detect, load_model
 from ssd_lite.cli import main
-from ssd_lite.video import detect_in_film
+from ssd_lite.video import detect_in_video
 from tests.helpers.scenes import ROOT, command, plain, without_a_gpu
 
 av = pytest.importorskip("av", reason="pip install ssd_lite[video]")
@@ -37,8 +37,8 @@ def scene(i, size=(320, 240)):
     return picture, box
 
 
-def film(path, frames=20, rate=Fraction(12), size=(320, 240), codec="h264", turned=0, **options):
-    """Write a film of moving discs; a ``turned`` one lies on its side, and says so."""
+def video(path, frames=20, rate=Fraction(12), size=(320, 240), codec="h264", turned=0, **options):
+    """Write a video of moving discs; a ``turned`` one lies on its side, and says so."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=rate)
         stream.width, stream.height = size if turned % 180 == 0 else size[::-1]
@@ -67,8 +67,8 @@ def failing(*arguments):
     assert stopped.value.code == 1
 
 
-def test_a_film_is_drawn_and_listed_frame_by_frame(model, capsys):
-    clip = film("clip.mp4", rate=Fraction(30000, 1001))
+def test_a_video_is_drawn_and_listed_frame_by_frame(model, capsys):
+    clip = video("clip.mp4", rate=Fraction(30000, 1001))
     command("detect", clip, "--weights", WEIGHTS)
     said = capsys.readouterr().out
     drawn, lines = Path("detections/clip.mp4"), lines_of("detections/clip.mp4.jsonl")
@@ -107,8 +107,8 @@ def test_a_film_is_drawn_and_listed_frame_by_frame(model, capsys):
 
 @pytest.mark.parametrize("turned", [90, -90, 180])
 def test_a_telephone_held_upright_is_turned(turned, model):
-    clip = film("clip.mp4", frames=2, size=(240, 320), turned=turned)
-    detect_in_film(model, clip, Path("drawn.mp4"), threshold=1.1)  # nothing is drawn
+    clip = video("clip.mp4", frames=2, size=(240, 320), turned=turned)
+    detect_in_video(model, clip, Path("drawn.mp4"), threshold=1.1)  # nothing is drawn
     for i, (_, picture) in enumerate(frames_of("drawn.mp4")):
         expected = np.asarray(scene(i, (240, 320))[0], float)
         assert picture.size == (240, 320)
@@ -116,15 +116,15 @@ def test_a_telephone_held_upright_is_turned(turned, model):
 
 
 def test_odd_sides_grow_by_a_pixel_and_tiny_frames_are_enlarged(model):
-    clip = film("odd.mkv", frames=2, size=(321, 205), codec="mjpeg")
-    detect_in_film(model, clip, Path("odd.mp4"))
+    clip = video("odd.mkv", frames=2, size=(321, 205), codec="mjpeg")
+    detect_in_video(model, clip, Path("odd.mp4"))
     assert {picture.size for _, picture in frames_of("odd.mp4")} == {(322, 206)}
-    clip = film("tiny.mp4", frames=2, size=(96, 64))
-    detect_in_film(model, clip, Path("tiny-drawn.mp4"))
+    clip = video("tiny.mp4", frames=2, size=(96, 64))
+    detect_in_video(model, clip, Path("tiny-drawn.mp4"))
     assert {picture.size for _, picture in frames_of("tiny-drawn.mp4")} == {(384, 256)}
 
 
-def test_a_film_with_a_changing_rate_keeps_its_times(model):
+def test_a_video_with_a_changing_rate_keeps_its_times(model):
     with av.open("clip.mkv", "w") as container:
         stream = container.add_stream("h264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
@@ -134,7 +134,7 @@ def test_a_film_with_a_changing_rate_keeps_its_times(model):
             frame.pts, frame.time_base = at, Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    detect_in_film(model, Path("clip.mkv"), Path("drawn.mp4"))
+    detect_in_video(model, Path("clip.mkv"), Path("drawn.mp4"))
     expected = pytest.approx([0, 0.04, 0.2, 0.5], abs=0.002)
     assert [line["seconds"] for line in lines_of("drawn.mp4.jsonl")] == expected
     times = [time for time, _ in frames_of("drawn.mp4")]
@@ -142,16 +142,16 @@ def test_a_film_with_a_changing_rate_keeps_its_times(model):
 
 
 def test_a_bare_stream_without_times_is_read(model):
-    clip = film("bare.h264", frames=5)
-    detect_in_film(model, clip, Path("drawn.mp4"))
+    clip = video("bare.h264", frames=5)
+    detect_in_video(model, clip, Path("drawn.mp4"))
     seconds = [line["seconds"] for line in lines_of("drawn.mp4.jsonl")]
     assert seconds[0] == 0 and (np.diff(seconds) > 0).all() and len(seconds) == 5
 
 
-def test_bad_films_are_named_at_the_end_and_leave_nothing(capsys):
-    Path("text.mp4").write_text("no film\n" * 100)
+def test_bad_videos_are_named_at_the_end_and_leave_nothing(capsys):
+    Path("text.mp4").write_text("no video\n" * 100)
     Path("empty.mov").write_bytes(b"")
-    whole = film("whole.mp4").read_bytes()
+    whole = video("whole.mp4").read_bytes()
     Path("cut.mp4").write_bytes(whole[: len(whole) // 2])
     with av.open("sound.mp4", "w") as container:
         stream = container.add_stream("aac", rate=48000)
@@ -165,7 +165,7 @@ def test_bad_films_are_named_at_the_end_and_leave_nothing(capsys):
     errors = capsys.readouterr().err
     assert "5 of 6 pictures failed:" in errors
     for name in ("text.mp4", "cut.mp4", "empty.mov"):
-        assert f"{name}: not a film that can be read (" in errors
+        assert f"{name}: not a video that can be read (" in errors
     assert "sound.mp4: no pictures in it, only sound or text" in errors
     assert "none.mp4: no such file" in errors
     assert "Traceback" not in errors
@@ -178,7 +178,7 @@ def test_bad_films_are_named_at_the_end_and_leave_nothing(capsys):
 @pytest.mark.parametrize("ending, options", [("mp4", {"movflags": "faststart"}), ("mkv", {})])
 def test_what_was_found_before_the_damage_is_kept(ending, options, model, capsys):
     """A download that broke off. MP4 says how many frames there should be, MKV does not."""
-    clip = film(f"clip.{ending}", frames=40, **options)
+    clip = video(f"clip.{ending}", frames=40, **options)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size * 2 // 3])
     if ending == "mp4":
         failing("detect", clip)
@@ -191,8 +191,8 @@ def test_what_was_found_before_the_damage_is_kept(ending, options, model, capsys
     assert list(json.loads(Path("detections/detections.json").read_text())) == [str(clip)]
 
 
-def test_an_interrupt_leaves_a_film_that_can_be_played(model, monkeypatch):
-    clip, calls = film("clip.mp4"), []
+def test_an_interrupt_leaves_a_video_that_can_be_played(model, monkeypatch):
+    clip, calls = video("clip.mp4"), []
 
     def ends(*arguments, **options):
         calls.append(1)
@@ -202,32 +202,32 @@ def test_an_interrupt_leaves_a_film_that_can_be_played(model, monkeypatch):
 
     monkeypatch.setattr("ssd_lite.video.detect", ends)
     with pytest.raises(KeyboardInterrupt):
-        detect_in_film(model, clip, Path("drawn.mp4"))
+        detect_in_video(model, clip, Path("drawn.mp4"))
     assert len(frames_of("drawn.mp4")) == len(lines_of("drawn.mp4.jsonl")) == 8
 
 
-def test_films_in_a_folder_are_passed_over_and_said_how_to_be_taken(capsys):
+def test_videos_in_a_folder_are_passed_over_and_said_how_to_be_taken(capsys):
     Path("album").mkdir()
-    film("album/a.mp4", frames=2)
+    video("album/a.mp4", frames=2)
     plain().save("album/b.png")
     failing("detect", "album")
-    assert "a.mp4: a film, not a picture; to have it looked through, name it" in (
+    assert "a.mp4: a video, not a picture; to have it looked through, name it" in (
         capsys.readouterr().err
     )
     main(["detect", "album", "album/*.MP4", "--weights", str(WEIGHTS), "--out", "out"])
     assert {path.name for path in Path("out").iterdir()} == {
         *("a.mp4", "a.mp4.jsonl", "b.png", "detections.json")
     }
-    # Drawn films of the last time are no films of the folder.
-    film("b.mp4", frames=2)
+    # Drawn videos of the last time are no videos of the folder.
+    video("b.mp4", frames=2)
     for _ in range(2):
         main(["detect", "*.mp4", "--weights", str(WEIGHTS), "--out", "."])
         assert list(json.loads(Path("detections.json").read_text())) == ["b.mp4"]
 
 
 def test_without_pyav_a_line_says_how_to_get_it(monkeypatch, capsys):
-    clip = film("clip.mp4", frames=1)
+    clip = video("clip.mp4", frames=1)
     monkeypatch.setitem(sys.modules, "av", None)
     failing("detect", clip)
-    assert "films need PyAV: pip install ssd_lite[video]" in capsys.readouterr().err
+    assert "videos need PyAV: pip install ssd_lite[video]" in capsys.readouterr().err
     assert torch.is_inference_mode_enabled() is False

@@ -10,7 +10,6 @@ from torch import nn
 
 from ssd_lite.augment import PARTS, longest_side, parse_augment
 from ssd_lite.data import Resized, Samples
-from ssd_lite.model import SSD
 from ssd_lite.spec import SSDSpec
 
 
@@ -152,13 +151,13 @@ def freeze(base: nn.Module, recipe: Recipe) -> None:
         module.requires_grad_(False)
 
 
-def make_optimizer(model: SSD, recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """SGD or AdamW, for all that the recipe trains; the rest of the base is frozen.
 
     Biases and norms are not decayed; with SGD both learn twice as fast, as the authors' biases do.
     """
     if recipe.freeze or recipe.freeze_norms:
-        freeze(model.base, recipe)
+        freeze(model.get_submodule("base"), recipe)
     rate, bias_scale = recipe.learning_rate, 2 if recipe.optimizer == "sgd" else 1
     groups: list[dict[str, Any]] = []
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]

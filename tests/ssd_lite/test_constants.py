@@ -81,32 +81,35 @@ SPECS = {  # and sizes: 3.1, 3.4, the scripts' min_ratio; PriorBoxLayer drops fr
     "LITE_192": (LITE | LITE_192, (12, 24, 48, 84, 120, 156, 192)),
     "LITE_300": (LITE | LITE_300, (15, 30, 60, 111, 162, 213, 264, 315)),
 }
-RECIPES = [  # Recipe's default, PAPER, LITE_RECIPE, REAL_RECIPE, GPU_RECIPE
-    ("steps", None, 120_000, 3000, 1000, 12_000),  # ssd_pascal.py; the others: chapter 11, B
-    ("batch_size", 32, 32, 16, 16, 64),  # 3, "Base network", as are rate, momentum and decay
-    ("optimizer", "sgd", "sgd", "adamw", "adamw", "adamw"),
-    ("learning_rate", 0.001, 0.001, 0.002, 0.002, 0.002),
-    ("momentum", 0.9, 0.9, 0.9, 0.9, 0.9),
-    ("weight_decay", 0.0005, 0.0005, 0.01, 0.01, 0.01),
-    ("schedule", "multistep", "multistep", "cosine", "cosine", "cosine"),
-    ("milestones", *[(0.6666666666666666, 0.8333333333333334)] * 5),  # 80k, 100k: ssd_pascal.py
-    ("warmup", 0, 0, 100, 100, 500),
-    ("clip_norm", inf, inf, 10, 10, 10),
-    ("augment", "paper", "paper", "mirror", "paper", "mirror"),  # 2.2
-    ("threshold", 0.5, 0.5, 0.5, 0.5, 0.5),  # 2.2, "Matching strategy"
-    ("negative_ratio", 3, 3, 3, 3, 3),  # 2.2, "Hard negative mining"
-    ("precision", "fp32", "fp32", "fp32", "fp32", "fp32"),
-    ("compile", False, False, False, False, False),
-    ("seed", 0, 0, 0, 0, 0),
-    ("evaluate_every", 1000, 5000, 750, 200, 3000),
-    ("save_every", 500, 1000, 375, 100, 3000),
+RECIPES = [  # Recipe's default, PAPER, LITE_RECIPE, REAL_RECIPE, GPU_RECIPE, TRANSFER_RECIPE
+    ("steps", None, 120_000, 3000, 1000, 12_000, 900),  # ssd_pascal.py; the others: chapter 11, B
+    ("batch_size", 32, 32, 16, 16, 64, 16),  # 3, "Base network", as are rate, momentum and decay
+    ("optimizer", "sgd", "sgd", "adamw", "adamw", "adamw", "adamw"),
+    ("learning_rate", 0.001, 0.001, 0.002, 0.002, 0.002, 0.001),
+    ("momentum", 0.9, 0.9, 0.9, 0.9, 0.9, 0.9),
+    ("weight_decay", 0.0005, 0.0005, 0.01, 0.01, 0.01, 0.01),
+    ("schedule", "multistep", "multistep", "cosine", "cosine", "cosine", "cosine"),
+    ("milestones", *[(0.6666666666666666, 0.8333333333333334)] * 6),  # 80k, 100k: ssd_pascal.py
+    ("warmup", 0, 0, 100, 100, 500, 50),
+    ("clip_norm", inf, inf, 10, 10, 10, 10),
+    ("freeze", 0, 0, 0, 0, 0, 1),
+    ("freeze_norms", False, False, False, False, False, False),
+    ("base_rate", 1, 1, 1, 1, 1, 1),
+    ("augment", "paper", "paper", "mirror", "paper", "mirror", "paper"),  # 2.2
+    ("threshold", 0.5, 0.5, 0.5, 0.5, 0.5, 0.5),  # 2.2, "Matching strategy"
+    ("negative_ratio", 3, 3, 3, 3, 3, 3),  # 2.2, "Hard negative mining"
+    ("precision", "fp32", "fp32", "fp32", "fp32", "fp32", "fp32"),
+    ("compile", False, False, False, False, False, False),
+    ("seed", 0, 0, 0, 0, 0, 0),
+    ("evaluate_every", 1000, 5000, 750, 200, 3000, 150),
+    ("save_every", 500, 1000, 375, 100, 3000, 150),
 ]
 PARTS = ("distort", "expand", "crop", "mirror")  # 2.2, 3.6
 DETECT = "detection.detect postprocessing.postprocess fast.candidates.postprocess"
 DEFAULTS = [  # argument, its default, the functions that have it
     ("threshold", 0.5, "matching.assign matching.match fast.matching.match"),  # 2.2
     ("threshold", 0.5, "metrics.match_voc"),  # devkit: minoverlap
-    ("threshold", 0.5, "drawing.draw"),  # this book's, chapter 8
+    ("threshold", 0.5, "drawing.draw drawing.plain_detections"),  # this book's, chapter 8
     ("ratio", 3, "mining.hard_negatives"),  # 2.2
     ("score_threshold", 0.01, DETECT),  # 3.7; ssd_pascal.py: confidence_threshold
     ("iou_threshold", 0.45, DETECT),  # 3.7; ssd_pascal.py: nms_threshold
@@ -164,7 +167,7 @@ def test_a_spec(name):
 
 def test_every_recipe():
     ours = {name: asdict(x) for name, x in vars(recipe).items() if isinstance(x, recipe.Recipe)}
-    names = ("PAPER", "LITE_RECIPE", "REAL_RECIPE", "GPU_RECIPE")
+    names = ("PAPER", "LITE_RECIPE", "REAL_RECIPE", "GPU_RECIPE", "TRANSFER_RECIPE")
     assert ours == {name: {row[0]: row[i] for row in RECIPES} for i, name in enumerate(names, 2)}
 
 

@@ -32,6 +32,7 @@ CHAPTER = {
     "fast/loss": "f",
     "fast/matching": "f",
     "fast/candidates": "f",
+    "fast/memory": "f",
     "fast/winograd": "f",
 }
 

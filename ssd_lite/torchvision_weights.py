@@ -96,7 +96,7 @@ def to_torchvision(model: SSD) -> dict[str, Tensor]:
     return {_convert_key(name, backwards=True): x for name, x in model.state_dict().items()}
 
 
-IMAGENET: dict[str, tuple[str, str]] = {  # base: torchvision's weights, and what we leave random
+IMAGENET = {  # base: torchvision's weights, and what we leave random
     "vgg16": ("VGG16_Weights.IMAGENET1K_FEATURES", r"norm|fc7\.(8|10)\."),  # fc6 and fc7 differ
     "mobilenet": ("MobileNet_V2_Weights.IMAGENET1K_V1", ""),
     "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", ""),

@@ -5,11 +5,13 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 from dataclasses import replace
 
 import pytest
 import torch
+from tqdm import tqdm
 
 from ssd_lite.checkpoint import load_checkpoint
 from ssd_lite.model import SSD
@@ -40,6 +42,7 @@ def killed(run, rng):
         try:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             os.dup2(1, 2)
+            tqdm.set_lock(threading.RLock())  # its own: killed with the shared one, we would wait
             train(run)
         finally:
             os._exit(0)

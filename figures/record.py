@@ -29,6 +29,7 @@ from ssd_lite.cli import make_parser
 from ssd_lite.commands import train_command
 from ssd_lite.datasets import data_root, open_data
 from ssd_lite.distributed import choose_device
+from ssd_lite.evaluation import evaluate_model
 
 RECORDS = Path(__file__).parent / "records"
 GPU_DATA = ("shapes", "bccd")
@@ -60,8 +61,8 @@ def main(what: str = "shapes", *options: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         if what == "seeds":
-            data = options[0] if options and not options[0].startswith("-") else "shapes"
-            words = [option for option in options if option != data]
+            named_data = options and not options[0].startswith("-")
+            data, *words = options if named_data else ("shapes", *options)
             others = [train(data, run / str(seed), "--seed", str(seed), *words) for seed in (1, 2)]
             keep_seeds(others, f"{data}_{model_of(words)}_{device}")
         elif what == "gpu":
@@ -126,6 +127,9 @@ def keep_errors(weights: Path, data: str, root: Path) -> None:
         evaluate.function(evaluate)
         found = json.loads((Path(folder) / "errors.json").read_text())
         del found["pictures"]
+        model = load_model(weights)
+        test = open_data(data, root, model.spec.image_size, download=False).test
+        found["map50"] = evaluate_model(model, test).map50  # 16 bits may have cost some
         path = weights.with_name(f"{weights.stem}_errors.json")
         path.write_text(json.dumps(found, indent=1) + "\n")
         for name in ("confusion.png", "wrong_class.jpg"):

@@ -158,7 +158,7 @@ class MobileNetV2Base(ClassifierBase):
     """MobileNetV2 (Sandler et al., 2018): quick on a CPU and on a phone.
 
     Its blocks hand on a few channels, without a ReLU, and begin by widening them. The maps are
-    taken after that, as in the paper's own detector: a head, which is linear, needs the ReLU.
+    taken after that, as in its authors' own SSDLite: a head, which is linear, needs the ReLU.
     """
 
     channels = (192, 576, 1280)

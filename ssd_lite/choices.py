@@ -32,8 +32,8 @@ def choose_spec(model: str, data: str, size: int | None = None) -> SSDSpec:
     network at 300. On torchvision's classifiers, ``size`` says how large the pictures are.
     """
     if model in CLASSIFIERS:
-        return make_spec(model, size or 320)
-    if size:
+        return make_spec(model, 320 if size is None else size)
+    if size is not None:
         raise ValueError(f"--size {size}: for {' and '.join(CLASSIFIERS)}, not for {model}")
     lite = LITE if data == "shapes" else LITE_192
     return {"lite": lite, "lite300": LITE_300, "ssd300": SSD300_VOC, "ssd512": SSD512_VOC}[model]
@@ -51,8 +51,10 @@ def choose_recipe(args: argparse.Namespace) -> Recipe:
         recipe = PAPER
     if args.data == "cards":  # no mirror: cards have letters; no expansion: they are large
         recipe = replace(recipe, augment="distort+crop")
-    names = ("steps", "batch_size", "learning_rate", "seed", "precision", "compile", "augment")
-    names = (*names, "freeze", "freeze_norms", "base_rate")
+    names = (
+        *("steps", "batch_size", "learning_rate", "seed", "precision", "compile", "augment"),
+        *("freeze", "freeze_norms", "base_rate"),
+    )
     overrides = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
     recipe = replace(recipe, **overrides)
     if args.steps:  # as many evaluations and checkpoints as before
@@ -72,7 +74,7 @@ def new_recipe(args: argparse.Namespace) -> Recipe:
             f"{', '.join(sorted(said))}: decided by the detector of --weights; leave one out"
         )
     if args.pretrained is None:
-        args.pretrained = args.model in CLASSIFIERS and not args.weights
+        args.pretrained = args.model in CLASSIFIERS
     if args.weights and Path(args.weights).exists():
         args.weights = str(Path(args.weights).resolve())
     return choose_recipe(args)
@@ -97,8 +99,6 @@ def resumed_recipe(args: argparse.Namespace) -> Recipe:
         )
     args.data, args.model, args.root, args.classes, recipe, *start = config
     args.size, args.pretrained, args.weights = start
-    if args.weights and (run / "last.safetensors").exists():
-        args.weights = str(run / "last.safetensors")  # which knows the spec and all weights since
     if args.steps in (None, recipe.steps):
         return recipe
 

@@ -50,7 +50,7 @@ def train_command(
     device = choose_device(args.device)
     join_processes(device)
     recipe = resumed_recipe(args) if args.resume else new_recipe(args)
-    source = main_first(lambda: load_model(args.weights)) if args.weights else None
+    source = main_first(lambda: load_model(_start(args))) if args.weights else None
     spec = source.spec if source else choose_spec(args.model, args.data, args.size)
     data = main_first(lambda: _open(args, spec.image_size))
     if args.resume and data.survey:
@@ -78,7 +78,7 @@ def train_command(
                 f"{describe_device(device)}. Results go to {run}/",
                 flush=True,
             )
-            if source:
+            if source and not args.resume:
                 print(f"from {args.weights}: {taken}", flush=True)
 
         # 3. Train.
@@ -107,6 +107,13 @@ def train_command(
             write_atomically(run / "record.json", json.dumps(record, indent=1).encode())
             print(evaluation.table())
             print(f"{seconds:.0f} s. Try it: python -m ssd_lite detect PICTURE.jpg --weights {run}")
+
+
+def _start(args: argparse.Namespace) -> Path:
+    """The detector that a run starts from: its own, once it has saved one."""
+    if args.resume and (args.resume / "last.safetensors").exists():
+        return args.resume / "last.safetensors"
+    return Path(args.weights)
 
 
 def _open(args: argparse.Namespace, size: int) -> Data:

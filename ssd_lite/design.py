@@ -36,9 +36,9 @@ def make_spec(
     if base not in BASES:
         raise ValueError(f"base: expected one of {', '.join(BASES)}, got {base!r}")
     with torch.device("meta"):
-        network, image = BASES[base][0]().eval(), torch.empty(1, 3, image_size, image_size)
+        network = BASES[base][0]().eval()
         try:
-            maps = [x.shape[-1] for x in network(image)]
+            maps = [x.shape[-1] for x in network(torch.empty(1, 3, image_size, image_size))]
         except RuntimeError:  # nothing is left of the picture
             maps = [0]
     extras = halving(maps[-1]) if extras is None else tuple(extras)

@@ -13,6 +13,7 @@ from ssd_lite.data import Samples
 from ssd_lite.error_pictures import confusion_picture, error_sheet
 from ssd_lite.errors import Errors, Reliability
 from ssd_lite.layout import count
+from ssd_lite.runs import number_or_none
 from ssd_lite.verdicts import KINDS, MISSED, MISTAKES, Verdict
 
 
@@ -123,8 +124,7 @@ def _bins(reliability: Reliability) -> list[dict[str, Any]]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if math.isnan(value) else round(value, 6)
+    return number_or_none(round(value, 6))
 
 
 def _rounded(box: list[float]) -> list[float]:

@@ -19,6 +19,7 @@ from ssd_lite.detection import detect
 from ssd_lite.distributed import choose_device
 from ssd_lite.drawing import draw, plain_detections
 from ssd_lite.layout import count
+from ssd_lite.model import SSD
 from ssd_lite.runs import newest_run
 from ssd_lite.video import detect_in_video
 
@@ -47,12 +48,7 @@ def detect_command(args: argparse.Namespace) -> None:
             try:
                 if path.resolve() in videos:
                     target = _free_name(args.out, path.stem, ".mp4", used)
-                    try:
-                        said = detect_in_video(model, path, target, args.threshold, args.precision)
-                        tqdm.write(f"{path}: {said}")
-                    finally:
-                        if target.exists():  # also of a video that is damaged in the middle
-                            add(str(path), {"drawing": target.name})
+                    _look_through(model, path, target, args, add)
                     continue
                 image = _read_no_video(path)
             except ValueError as error:
@@ -70,6 +66,18 @@ def detect_command(args: argparse.Namespace) -> None:
         print(f"{len(failed)} of {count(len(paths), 'picture')} failed:", file=sys.stderr)
         print(*(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
         raise SystemExit(1)
+
+
+def _look_through(
+    model: SSD, path: Path, target: Path, args: argparse.Namespace, add: Callable[[str, dict], None]
+) -> None:
+    """Draw a video with its detections, and list it among the results."""
+    try:
+        said = detect_in_video(model, path, target, args.threshold, args.precision)
+        tqdm.write(f"{path}: {said}")
+    finally:
+        if target.exists():  # also of a video that is damaged in the middle
+            add(str(path), {"drawing": target.name})
 
 
 def find_pictures(words: Sequence[str | Path], out: Path) -> list[Path]:

@@ -161,7 +161,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     rate, bias_scale = recipe.learning_rate, 2 if recipe.optimizer == "sgd" else 1
     groups: list[dict[str, Any]] = []
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    parts = {"": recipe.base_rate} if recipe.base_rate == 1 else {"base.": recipe.base_rate, "": 1}
+    # At one rate there are two groups, as in the checkpoints of runs that knew no other way.
+    parts = {"": 1.0} if recipe.base_rate == 1 else {"base.": recipe.base_rate, "": 1.0}
     for prefix, scale in parts.items():
         here = [p for name, p in named if name.startswith(prefix)]
         named = [(name, p) for name, p in named if not name.startswith(prefix)]

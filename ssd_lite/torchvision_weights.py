@@ -96,10 +96,11 @@ def to_torchvision(model: SSD) -> dict[str, Tensor]:
     return {_convert_key(name, backwards=True): x for name, x in model.state_dict().items()}
 
 
+NOTHING = r"(?!)"  # a pattern that no name has
 IMAGENET = {  # base: torchvision's weights, and what we leave random
     "vgg16": ("VGG16_Weights.IMAGENET1K_FEATURES", r"norm|fc7\.(8|10)\."),  # fc6 and fc7 differ
-    "mobilenet": ("MobileNet_V2_Weights.IMAGENET1K_V1", ""),
-    "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", ""),
+    "mobilenet": ("MobileNet_V2_Weights.IMAGENET1K_V1", NOTHING),
+    "resnet18": ("ResNet18_Weights.IMAGENET1K_V1", NOTHING),
 }
 
 
@@ -123,8 +124,7 @@ def load_imagenet_weights(model: SSD, state_dict: Mapping[str, Tensor] | None = 
     if state_dict is None:
         state_dict = download_weights(torchvision.models.get_weight(weights))
     # Both name the same layers in the same order.
-    names = [n for n in model.base.state_dict() if not (random and re.match(random, n))]
-    ours = {name: model.base.state_dict()[name] for name in names}
+    ours = {name: x for name, x in model.base.state_dict().items() if not re.match(random, name)}
     theirs = [x for name, x in state_dict.items() if not name.startswith(("classifier.", "fc."))]
     if [x.shape for x in theirs] != [x.shape for x in ours.values()]:
         raise ValueError(

@@ -3,6 +3,8 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from ssd_lite.layout import count, few
 from ssd_lite.model import SSD
@@ -40,30 +42,24 @@ def take_over(model: SSD, source: SSD) -> Taken:
     """
     theirs = source.state_dict()
     shared = [name for name in model.classes if name in source.classes]
-    rows = [(0, 0)] + [
-        (model.classes.index(name) + 1, source.classes.index(name) + 1) for name in shared
-    ]
-    ours_at, theirs_at = (torch.tensor(places) for places in zip(*rows))
+    rows = [0] + [model.classes.index(name) + 1 for name in shared]
+    their_rows = [0] + [source.classes.index(name) + 1 for name in shared]
     done = Taken([], [], [], shared)
-    for name, weight in model.state_dict().items():
-        other = theirs.get(name)
-        by_class = name.startswith("logits.") and model.classes != source.classes
-        if by_class and other is not None and _boxes(weight, model) == _boxes(other, source):
-            # Outputs are sorted by default box, then by class.
-            new = weight.unflatten(0, (-1, len(model.classes) + 1))
-            old = other.unflatten(0, (-1, len(source.classes) + 1)).to(weight.device)
-            if new.shape[2:] == old.shape[2:]:
-                new[:, ours_at] = old[:, theirs_at]
-                done.partly.append(name)
-                continue
-        elif other is not None and other.shape == weight.shape and not by_class:
-            weight.copy_(other)
-            done.taken.append(name)
-            continue
-        done.fresh.append(name)
+    for name, ours in model.state_dict().items():
+        old = theirs.get(name)
+        if name.startswith("logits.") and model.classes != source.classes and old is not None:
+            new, old = _by_class(ours, model), _by_class(old, source)
+            fits, where = new.shape[1:] == old.shape[1:], done.partly
+            if fits:
+                new[rows] = old[their_rows].to(new.device)
+        else:
+            fits, where = old is not None and old.shape == ours.shape, done.taken
+            if fits:
+                ours.copy_(old)
+        (where if fits else done.fresh).append(name)
     return done
 
 
-def _boxes(head: torch.Tensor, model: SSD) -> int:
-    """Default boxes of a cell, from the outputs of the head that scores them."""
-    return len(head) // (len(model.classes) + 1)
+def _by_class(head: Float[Tensor, "KC ..."], model: SSD) -> Float[Tensor, "C K ..."]:
+    """A view of a head that scores classes: its outputs are sorted by default box, then class."""
+    return head.unflatten(0, (-1, len(model.classes) + 1)).movedim(1, 0)

@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.helpers.wcag import AXE
+
 ROOT = Path(__file__).parents[2]
 OPTIONS = [
     "-W",
@@ -85,7 +87,7 @@ def html(build):
 @pytest.fixture(scope="session")
 def axe(build):
     """axe-core's file; it is there if the build could bring it from npm."""
-    return ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
+    return AXE
 
 
 class Silent(SimpleHTTPRequestHandler):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.contents import PAGES
+from tests.helpers.wcag import AXE
 
 ROOT = Path(__file__).parents[2]
 PIECES = [page for page in PAGES if re.match(r"chapters/(?!00)\d.*(?<!_hands_on)$", page)]
 MADE = ["genindex", "py-modindex", "search"]  # by Sphinx
-AXE = ROOT / "book" / "site" / "node_modules" / "axe-core" / "axe.min.js"
 # Rules of axe that the theme breaks on every page.
 THEMES_OWN = ["label-content-name-mismatch", "region"]
 MEGABYTE = 1_000_000

@@ -138,6 +138,8 @@ def test_a_detector_for_other_classes_starts_a_run(here, capsys):
     assert "the scores of background, star, in 12 tensors" in said
     (here / "start.safetensors").unlink()
     command("train", "--resume", "mine", "--steps", 4)
+    assert "taken over" not in capsys.readouterr().out  # it has its own weights by now
+    assert read_config(here / "mine").weights == str(here / "start.safetensors")
     assert load_checkpoint(here / "mine" / "last.safetensors")[2]["step"] == 4
 
 
@@ -145,6 +147,9 @@ def test_a_detector_for_other_classes_starts_a_run(here, capsys):
     "words, message",
     [
         (["--size", 300], "--size 300: for mobilenet and resnet18, not for lite"),
+        (["--model", "mobilenet", "--size", 0], "image_size: 0 pixels leave mobilenet too few"),
+        (["--model", "mobilenet", "--size", -9], "image_size: -9 pixels leave mobilenet too few"),
+        (["--size", 0], "--size 0: for mobilenet and resnet18, not for lite"),
         (["--weights", "coco", "--size", 300], "--size: decided by the detector of --weights"),
         (["--weights", "a.safetensors"], "a.safetensors: no such file"),
         (["--freeze", 9], "freeze: the base has 3 stages, not 9"),
